@@ -1,0 +1,91 @@
+"""A policy as data: what is watched, what is answered, within which bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """One remedy with its parameters, as a rung names it."""
+
+    remedy: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One or several treatments, applied, judged and undone as one."""
+
+    treatments: tuple[Treatment, ...]
+    budget: int = 1  # how often it may be applied to one finding
+
+    def __str__(self) -> str:
+        """Return the names of the remedies, joined by " + "."""
+        return " + ".join(treatment.remedy for treatment in self.treatments)
+
+
+@dataclass(frozen=True)
+class Observe:
+    """What is measured, and how often."""
+
+    activations_every: int = 10  # ticks
+
+
+@dataclass(frozen=True)
+class Verify:
+    """How a remedy is judged."""
+
+    probation: int = 50  # ticks between applying a rung and its verdict
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what the supervisor may do in one run."""
+
+    interventions: int = 20  # applied rungs in the whole run, reflexes not counted
+    cooldown: int = 25  # ticks after a verdict before the next rung; a non-finite tick does not wait
+    consecutive_skips: int = 20  # skipped steps in a row before the training is stopped
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A resolved policy: everything inherited is filled in."""
+
+    name: str
+    description: str = ""
+    observe: Observe = Observe()
+    detect: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)  # None: switched off
+    respond: Mapping[str, tuple[Rung, ...]] = field(default_factory=dict)
+    verify: Verify = Verify()
+    limits: Limits = Limits()
+    forbid: frozenset[str] = frozenset()
+
+    @staticmethod
+    def load(name_or_path: str | Path) -> Policy:
+        """Load a shipped policy by name, or a YAML file. Raises PolicyError, all problems at once."""
+        from supervisor.policy.loader import load  # noqa: PLC0415 - pydantic and yaml only when needed
+
+        return load(name_or_path)
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Policy:
+        """Build a policy from the mapping a YAML file would hold."""
+        from supervisor.policy.loader import from_dict  # noqa: PLC0415
+
+        return from_dict(content)
+
+    def to_yaml(self) -> str:
+        """Return the resolved policy as YAML that loads to an equal policy."""
+        from supervisor.policy.loader import to_yaml  # noqa: PLC0415
+
+        return to_yaml(self)
+
+    @property
+    def remedies(self) -> frozenset[str]:
+        """All remedies its ladders may reach."""
+        named = {t.remedy for ladder in self.respond.values() for rung in ladder for t in rung.treatments}
+        return frozenset(named - self.forbid)

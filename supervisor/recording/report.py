@@ -1,0 +1,60 @@
+"""What `supervise()` returns: the run in plain data, and its story in a few lines for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from supervisor.records import Decision, Finding, Outcome, Verdict, plain
+
+Status = Literal["completed", "stopped", "interrupted", "failed"]
+Health = Literal["healthy", "recovered", "unresolved"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one supervised training."""
+
+    status: Status
+    health: Health
+    ticks: int
+    steps: int
+    final_loss: float
+    best_loss: float
+    stop_reason: str
+    policy: str
+    run_dir: Path
+    run_id: str | None = None
+    tracking_uri: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    model_changes: list[Mapping[str, Any]] = field(default_factory=list)
+    evaluations: list[Mapping[str, Any]] = field(default_factory=list)
+    result: Any = None  # what train_fn returned, in the whole form
+
+    @property
+    def interventions(self) -> list[Decision]:
+        """The decisions that changed the training: applied, and more than advice."""
+        applied = {outcome.decision for outcome in self.outcomes if outcome.status == "applied"}
+        return [d for d in self.decisions if d.intervention and d.id in applied]
+
+    def summary(self) -> str:
+        """Return the story of the run as text."""
+        from supervisor.recording.story import tell  # noqa: PLC0415 - the story reads the report
+
+        return tell(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON types."""
+        facts = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name != "result"}
+        facts["interventions"] = [decision.id for decision in self.interventions]
+        return facts
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the report as a JSON file."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")

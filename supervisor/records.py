@@ -1,0 +1,179 @@
+"""Frozen facts that travel through the loop: plain numbers and strings, never a tensor.
+
+Everything that judges (detectors, policy, verdicts) sees a training through these records alone.
+That is what makes a recorded run replayable: the same records give the same findings and decisions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+PATHOLOGIES: Final = (
+    "non_finite",
+    "exploding_gradients",
+    "unstable_training",
+    "vanishing_gradients",
+    "dead_units",
+    "saturation",
+    "plateau",
+)
+"""All pathologies, the most urgent first: the order in which findings of one tick are answered."""
+
+REFLEXES: Final = frozenset({"skip_step", "clip_norm", "clip_value"})
+"""Remedies that act within the tick and leave model and course as they are."""
+
+SILENCE_LENGTHS: Final = tuple(2**k for k in range(8))
+"""For how many samples in a row a unit was silent: the columns of `Sample.silent` (1, 2, ... 128)."""
+
+LayerKind = Literal["linear", "conv", "recurrent", "norm", "embedding", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A module that holds trainable parameters of its own."""
+
+    name: str
+    kind: LayerKind
+    size: int  # trainable elements
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place where an activation function is applied in the forward pass."""
+
+    name: str  # module path, or "path:function:n" where n is the first of `calls`
+    function: str  # torch's name: "relu", "sigmoid", ...
+    owner: str  # path of the module in whose forward it is called
+    calls: tuple[int, ...]  # which functional calls of this function in one forward of owner; (): a module's own
+    producer: str | None  # the layer whose output it transforms
+    units: int
+    hidden: bool  # a layer with weights follows: not the model's output
+    gate: bool  # its output is multiplied elementwise (GLU, squeeze-excitation)
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """What is being trained, in the order of the forward pass. Constant between surgeries."""
+
+    layers: tuple[Layer, ...]
+    sites: tuple[Site, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The figures that are too dear for every tick."""
+
+    weight_norms: FloatArray  # (layers,)
+    update_norms: FloatArray  # (layers,), of the last step taken; NaN where none was
+    silent: FloatArray  # (sites, len(SILENCE_LENGTHS)), share of units silent that many samples running
+
+    @property
+    def update_ratios(self) -> FloatArray:
+        """Update norm over weight norm by layer, (layers,); NaN where unknown."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = self.update_norms / self.weight_norms
+        return np.where(np.isfinite(ratios), ratios, np.float32(np.nan)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The health figures of one tick, rounded to float32: the precision they are stored in."""
+
+    tick: int
+    step: int
+    loss: float  # mean over the micro-batches
+    lr: float  # of the first param_group, multiplier included
+    grad_norm: float  # L2 over all gradients, before any clipping
+    grad_norms: FloatArray  # (layers,)
+    anatomy: Anatomy
+    sample: Sample | None = None
+    origin: str = ""  # of a non-finite value: "batch", "parameters", "loss" or "gradients"
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradients are all finite."""
+        return bool(np.isfinite(self.loss) and np.isfinite(self.grad_norm))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One pathology seen."""
+
+    pathology: str
+    tick: int
+    step: int
+    where: tuple[str, ...]  # layer names
+    severity: float  # 0 to 1
+    cause: str  # the suspected root cause
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy answers to a finding. The decisions of one rung share `rung` and `tick`."""
+
+    id: str  # unique in its run: "d1", "d2", ...
+    remedy: str
+    params: Mapping[str, Any]
+    finding: Finding
+    rung: int  # 0 is the ladder's first
+    reason: str  # a sentence
+    tick: int
+    step: int
+
+    @property
+    def intervention(self) -> bool:
+        """Whether it changes the training; advice does not."""
+        return self.remedy != "advise"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What applying a decision did."""
+
+    decision: str  # its id
+    remedy: str
+    status: Literal["applied", "refused", "failed"]
+    tick: int
+    step: int
+    why: str = ""  # of a refusal or a failure
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # before, after
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a rung after its probation."""
+
+    decisions: tuple[str, ...]  # ids, all of one rung
+    pathology: str
+    status: Literal["resolved", "persisted", "worsened", "inconclusive"]
+    tick: int
+    step: int
+    reason: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    undone: bool = False
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any record in, JSON types out
+    """Return `value` as JSON types: records become dicts, arrays lists, NaN and Inf strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else str(float(value))
+    if isinstance(value, np.integer):
+        return int(value)
+    return str(value)
