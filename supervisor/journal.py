@@ -7,9 +7,10 @@ A decision's line is on disk, fsynced, before its remedy touches anything. Every
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -43,6 +44,8 @@ DURABLE: Final = frozenset({"start", "standing", "decision", "end"})
 
 Entry = dict[str, Any]
 
+_log = logging.getLogger(__name__)
+
 
 class Recorder(Protocol):
     """What `tracking=` accepts. Every method is called on the training thread and must return at once."""
@@ -65,6 +68,18 @@ class Recorder(Protocol):
     @property
     def run_id(self) -> str | None:
         """The mirror's own name for the run, once known."""
+
+
+class Ticking(Protocol):
+    """The two clocks, as the journal reads them."""
+
+    @property
+    def tick(self) -> int:
+        """Attempts so far."""
+
+    @property
+    def step(self) -> int:
+        """Training steps so far."""
 
 
 class Journal:
@@ -94,6 +109,66 @@ class Journal:
     def close(self) -> None:
         """Close the file; appending afterwards is an error."""
         self._file.close()
+
+
+class Tape:
+    """The journal of a run and its mirrors: one call writes to all. A mirror that fails is dropped, not raised."""
+
+    def __init__(self, run_dir: Path, recorders: Sequence[Recorder], clock: Ticking) -> None:
+        """Nothing is created before `open`."""
+        self.run_dir, self.clock = run_dir, clock
+        self.recorders = list(recorders)
+        self._journal: Journal | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the start line was written."""
+        return self._journal is not None
+
+    def open(self, start: Mapping[str, Any]) -> None:
+        """Create the journal, write the start line and open the mirrors."""
+        self._journal = Journal(self.run_dir)
+        entry = self._append("start", start)
+        self._each(lambda recorder: recorder.open(entry, self.run_dir))
+
+    def line(self, kind: str, data: Any) -> None:  # noqa: ANN401 - a record, or a mapping
+        """Write one line; it is on disk, for kinds in DURABLE, before anything else happens."""
+        entry = self._append(kind, plain(data))
+        self._each(lambda recorder: recorder.record(entry))
+
+    def note(self, text: str) -> None:
+        """Write a sentence for the reader."""
+        self.line("note", {"text": text})
+
+    def snapshot(self, now: Snapshot) -> None:
+        """Hand on the figures of one tick."""
+        self._each(lambda recorder: recorder.snapshot(now))
+
+    def close(self, report: Any) -> None:  # noqa: ANN401 - the Report of a room above
+        """Close the journal and the mirrors."""
+        if self._journal is not None:
+            self._journal.close()
+        for recorder in self.recorders:
+            try:
+                recorder.close(report)
+            except Exception:
+                _log.exception("%s failed while it closed; the journal is complete", type(recorder).__name__)
+
+    def _append(self, kind: str, data: Mapping[str, Any]) -> Entry:
+        if self._journal is None:
+            message = "the tape is not open yet"
+            raise JournalError(message)
+        fields = {key: value for key, value in data.items() if key not in ("tick", "step")}
+        return self._journal.append(kind, data.get("tick", self.clock.tick), data.get("step", self.clock.step), fields)
+
+    def _each(self, call: Callable[[Recorder], None]) -> None:
+        for recorder in tuple(self.recorders):
+            try:
+                call(recorder)
+            except Exception as error:
+                self.recorders.remove(recorder)
+                _log.exception("%s failed and is dropped; the journal goes on", type(recorder).__name__)
+                self._append("note", {"text": f"{type(recorder).__name__} failed and was dropped: {error!r}"})
 
 
 def read_journal(run_dir: Path) -> Iterator[Entry]:

@@ -57,6 +57,7 @@ class Site:
     units: int
     hidden: bool  # a layer with weights follows: not the model's output
     gate: bool  # its output is multiplied elementwise (GLU, squeeze-excitation)
+    consumers: tuple[str, ...] = ()  # the layers that read its units
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Sample:
     weight_norms: FloatArray  # (layers,)
     update_norms: FloatArray  # (layers,), of the last step taken; NaN where none was
     silent: FloatArray  # (sites, len(SILENCE_LENGTHS)), share of units silent that many samples running
+    zeros: FloatArray  # (sites,), share of exact zeros among this batch's activations
 
     @property
     def update_ratios(self) -> FloatArray:

@@ -72,16 +72,21 @@ class TrainingRun:
         self.clip: Clip | None = None
         self.surgeries: list[Surgery] = []
         self.known_good: KnownGood | None = None
+        self.silent_units: Mapping[str, torch.Tensor] = {}  # site name: (units,) bool, set when something is decided
         self.voided = ""  # why this tick's step is not taken
         self.stop_reason = ""
-        held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
-        self.parameters = [p for p in model.parameters() if id(p) in held and p.requires_grad]
+        self.parameters = self.trained_parameters()
         if not self.parameters:
             message = (
                 "optimizer: it holds none of the model's trainable parameters, so training would change nothing. "
                 "Build it from this model: torch.optim.Adam(model.parameters(), lr=...)"
             )
             raise UsageError(message)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the model's parameters that require gradients and that an optimizer holds."""
+        held = {id(p) for o in self.optimizers for group in o.param_groups for p in group["params"]}
+        return [p for p in self.model.parameters() if id(p) in held and p.requires_grad]
 
     @property
     def device(self) -> torch.device:
@@ -141,6 +146,22 @@ class TrainingRun:
             return False
         torch._foreach_mul_(gradients, clip.limit / grad_norm)
         return True
+
+    def take_step(self, loss: float) -> None:
+        """Take the optimizer step with the effective learning rate, then step the scheduler."""
+        with self.effective_lr():
+            for optimizer in self.optimizers:
+                optimizer.step()
+        self.clock.step += 1
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(loss)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def drop_gradients(self) -> None:
+        """Set every gradient to None."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def optimizer_of(self, parameter: nn.Parameter) -> Optimizer | None:
         """Return the optimizer that holds `parameter`."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supervisor.errors import JournalError
+from supervisor.journal import Entry
 from supervisor.records import SILENCE_LENGTHS, Anatomy, Layer, Sample, Site, Snapshot
 
 FOLDER: Final = "metrics"
@@ -48,6 +49,7 @@ def _sample_dtype(anatomy: Anatomy) -> np.dtype[Any]:
             ("weight_norms", "<f4", (layers,)),
             ("update_norms", "<f4", (layers,)),
             ("silent", "<f4", (sites, len(SILENCE_LENGTHS))),
+            ("zeros", "<f4", (sites,)),
         ],
     )
 
@@ -75,7 +77,7 @@ class MetricsWriter:
         )  # fmt: skip
         self._ticks.write(np.array(row, dtype=self._tick_dtype).tobytes())
         if (sample := now.sample) is not None:
-            figures = (now.tick, sample.weight_norms, sample.update_norms, sample.silent)
+            figures = (now.tick, sample.weight_norms, sample.update_norms, sample.silent, sample.zeros)
             self._samples.write(np.array(figures, dtype=self._sample_dtype).tobytes())
 
     def _start_segment(self, anatomy: Anatomy) -> None:
@@ -95,15 +97,49 @@ class MetricsWriter:
                 file.close()
 
 
+class MetricsRecorder:
+    """The figures on disk as a Recorder. It writes at once: a row is a few microseconds."""
+
+    run_id: str | None = None
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._writer: MetricsWriter | None = None
+
+    def open(self, start: Entry, run_dir: Path) -> None:
+        """Create the folder."""
+        self._writer = MetricsWriter(run_dir)
+
+    def record(self, entry: Entry) -> None:
+        """Leave the lines to the journal."""
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Append one tick."""
+        if self._writer is not None:
+            self._writer.append(snapshot)
+
+    def flush(self) -> None:
+        """Do nothing: every row is written at once."""
+
+    def close(self, report: Any) -> None:  # noqa: ANN401 - the protocol's
+        """Close the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+
 def _rows(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     whole = path.stat().st_size // dtype.itemsize  # a torn last row is left out
     return np.fromfile(path, dtype=dtype, count=whole)
 
 
+def _site(facts: dict[str, Any]) -> Site:
+    return Site(**{**facts, "calls": tuple(facts["calls"]), "consumers": tuple(facts["consumers"])})
+
+
 def _anatomy(path: Path) -> Anatomy:
     facts = json.loads(path.read_text(encoding="utf-8"))
     layers = tuple(Layer(**layer) for layer in facts["layers"])
-    sites = tuple(Site(**{**site, "calls": tuple(site["calls"])}) for site in facts["sites"])
+    sites = tuple(_site(site) for site in facts["sites"])
     return Anatomy(layers, sites)
 
 
@@ -117,7 +153,8 @@ def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:
         anatomy = _anatomy(path)
         sampled = _rows(path.with_suffix(".samples"), _sample_dtype(anatomy))
         samples = {
-            int(row["tick"]): Sample(row["weight_norms"], row["update_norms"], row["silent"]) for row in sampled
+            int(row["tick"]): Sample(row["weight_norms"], row["update_norms"], row["silent"], row["zeros"])
+            for row in sampled
         }
         for row in _rows(path.with_suffix(".ticks"), _tick_dtype(anatomy)):
             yield Snapshot(

@@ -1,0 +1,78 @@
+"""The activation functions torch offers, under one name each, whichever way they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+
+_NAMES: Final = (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "mish",
+    "softplus",
+    "hardswish",
+    "sigmoid",
+    "tanh",
+    "hardsigmoid",
+    "hardtanh",
+    "softsign",
+    "rrelu",
+    "prelu",
+    "threshold",
+)
+
+FUNCTIONS: Final[dict[Any, str]] = {
+    getattr(home, spelling): name
+    for name in _NAMES
+    for spelling in (name, f"{name}_")
+    for home in (F, torch, Tensor)
+    if hasattr(home, spelling)
+}
+"""Every callable that applies an activation, in-place variants included: its name."""
+
+SILENT_AT_ZERO: Final = frozenset({"relu", "relu6", "threshold"})
+"""Functions whose output is exactly zero, with a zero gradient, over a half line."""
+
+SQUASHING: Final = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
+"""Functions whose output is pinned at both ends."""
+
+MULTIPLICATIONS: Final[frozenset[Any]] = frozenset(
+    {torch.mul, torch.multiply, Tensor.mul, Tensor.mul_, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__},
+)
+
+_MODULES: Final = tuple(
+    getattr(nn, name)
+    for name in (
+        "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Softplus Hardswish Sigmoid Tanh Hardsigmoid Hardtanh "
+        "Softsign RReLU PReLU Threshold"
+    ).split()
+)
+
+_CLAMPS: Final[frozenset[Any]] = frozenset({torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, Tensor.clamp_})
+
+
+def is_activation_module(module: nn.Module) -> bool:
+    """Return whether `module` is one of torch's activation modules."""
+    return isinstance(module, _MODULES)
+
+
+def function_name(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Return the activation that a call applies, or None. `clamp(min=0)` is a ReLU."""
+    if (name := FUNCTIONS.get(func)) is not None:
+        return name
+    if func in _CLAMPS:
+        low = kwargs.get("min", args[1] if len(args) > 1 else None)
+        high = kwargs.get("max", args[2] if len(args) > 2 else None)  # noqa: PLR2004
+        if high is None and not isinstance(low, Tensor) and low == 0:
+            return "relu"
+    return None

@@ -1,0 +1,79 @@
+"""Known-good states in memory, at ages of about 10, 30, 100 and 300 ticks.
+
+A new state is on trial: it becomes a target only after QUARANTINE ticks without a finding, because a fault
+often shows later than it begins. The state before the first step is good by definition. On a relapse soon after a
+rollback the next target lies deeper.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from supervisor.checkpoints.state import Checkpoint, capture, restore
+from supervisor.errors import RemedyRefused
+from supervisor.run import TrainingRun
+
+AGES: Final = (10, 30, 100, 300)  # ticks
+EVERY: Final = 10  # ticks between two states taken
+QUARANTINE: Final = 10  # healthy ticks that prove a state
+RELAPSE: Final = 50  # ticks after a rollback in which another one goes deeper
+
+
+class Ring:
+    """The states a rollback may return to."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        """Keep states of `run`; the state it is in now is the first known-good one."""
+        self.run = run
+        self.states = [capture(run)]
+        self.good = {id(self.states[0])}
+        self._last_rollback: tuple[int, Checkpoint] | None = None
+
+    def tick(self, *, healthy: bool) -> None:
+        """Note the end of a tick; `healthy` means that no finding is open."""
+        tick = self.run.clock.tick
+        if not healthy:
+            self.states = [state for state in self.states if id(state) in self.good]
+            return
+        for state in self.states:
+            if tick - state.tick >= QUARANTINE:
+                self.good.add(id(state))
+        if tick % EVERY == 0:
+            self.states.append(capture(self.run))
+            self._thin(tick)
+
+    def _thin(self, tick: int) -> None:
+        """Keep, for each age, the youngest good state at least that old, and all that are still on trial."""
+        known = tuple(self.run.surgeries)
+        valid = [s for s in self.states if all(surgery in known for surgery in s.surgeries)]
+        good = [s for s in valid if id(s) in self.good]
+        keep = {id(s) for s in valid if id(s) not in self.good}
+        for age in AGES:
+            older = [s for s in good if tick - s.tick >= age]
+            keep.add(id((older or good)[-1 if older else 0])) if good else None
+        keep |= {id(good[-1])} if good else set()
+        self.states = [s for s in valid if id(s) in keep]
+        self.good &= keep
+
+    def _target(self, before_tick: int) -> Checkpoint | None:
+        good = [s for s in self.states if id(s) in self.good and s.tick < before_tick]
+        if self._last_rollback is not None and self.run.clock.tick - self._last_rollback[0] <= RELAPSE:
+            deeper = [s for s in good if s.tick < self._last_rollback[1].tick]
+            good = deeper or good[:1]
+        return good[-1] if good else None
+
+    def available(self, before_tick: int) -> bool:
+        """Return whether a good state older than `before_tick` is held."""
+        return self._target(before_tick) is not None
+
+    def rollback(self, before_tick: int) -> tuple[int, int]:
+        """Restore the newest good state older than `before_tick` (deeper on a relapse); return its tick and step."""
+        target = self._target(before_tick)
+        if target is None:
+            message = f"no known-good state from before tick {before_tick} is held"
+            raise RemedyRefused(message)
+        restore(self.run, target)
+        self.states = [s for s in self.states if s.tick <= target.tick]
+        self.good &= {id(s) for s in self.states}
+        self._last_rollback = (self.run.clock.tick, target)
+        return target.tick, target.step

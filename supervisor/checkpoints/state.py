@@ -1,0 +1,145 @@
+"""One exact state: everything that decides how the training goes on.
+
+Parameters, buffers (non-persistent too), gradients' absence, optimizer state and groups, scheduler, random number
+generators, train/eval flags and requires_grad. Restoring copies into the existing storage, never makes new
+Parameters, so that references held by the user stay valid. What remedies set on the tick clock (multiplier,
+clip limit) is not part of a state; surgeries are undone first, the last one first.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from supervisor.run import Surgery, TrainingRun
+
+
+@dataclass(frozen=True, eq=False)
+class _OptimizerState:
+    states: dict[nn.Parameter, dict[str, Any]]  # tensors cloned
+    groups: list[dict[str, Any]]  # without "params"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a run between two ticks."""
+
+    tick: int
+    step: int
+    tensors: list[tuple[torch.Tensor, torch.Tensor]]  # (the live one, its copy)
+    optimizers: list[_OptimizerState]
+    scheduler: dict[str, Any] | None
+    rng: dict[str, Any]
+    flags: list[tuple[nn.Module, bool]]
+    requires_grad: list[tuple[nn.Parameter, bool]]
+    surgeries: tuple[Surgery, ...]
+
+
+def capture(run: TrainingRun) -> Checkpoint:
+    """Return a copy of the state of `run` that shares no storage with it."""
+    live = _live_tensors(run.model)
+    copies = [torch.empty_like(t) for t in live]
+    _copy(copies, live)
+    return Checkpoint(
+        tick=run.clock.tick,
+        step=run.clock.step,
+        tensors=list(zip(live, copies, strict=True)),
+        optimizers=[_optimizer_state(optimizer) for optimizer in run.optimizers],
+        scheduler=None if run.scheduler is None else copy.deepcopy(run.scheduler.state_dict()),
+        rng=rng_state(run.device),
+        flags=[(module, module.training) for module in run.model.modules()],
+        requires_grad=[(p, p.requires_grad) for p in run.model.parameters()],
+        surgeries=tuple(run.surgeries),
+    )
+
+
+def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
+    """Put `run` back into the captured state, bit for bit. The tick goes on; the step goes back."""
+    run.undo_surgeries(checkpoint.surgeries)
+    _copy([live for live, _ in checkpoint.tensors], [kept for _, kept in checkpoint.tensors])
+    for optimizer, state in zip(run.optimizers, checkpoint.optimizers, strict=True):
+        _restore_optimizer(optimizer, state)
+    if run.scheduler is not None and checkpoint.scheduler is not None:
+        run.scheduler.load_state_dict(copy.deepcopy(checkpoint.scheduler))
+    restore_rng(checkpoint.rng)
+    for module, training in checkpoint.flags:
+        module.training = training
+    for parameter, requires_grad in checkpoint.requires_grad:
+        parameter.requires_grad_(requires_grad)
+        parameter.grad = None
+    run.clock.step = checkpoint.step
+
+
+def _live_tensors(model: nn.Module) -> list[torch.Tensor]:
+    """Return parameters and buffers, shared ones once."""
+    return [*model.parameters(), *model.buffers()]
+
+
+def _copy(into: list[torch.Tensor], source: list[torch.Tensor]) -> None:
+    """Copy lists of tensors, in one fused call for each device and dtype."""
+    with torch.no_grad():
+        for place in {(t.device, t.dtype) for t in into}:
+            chosen = [i for i, t in enumerate(into) if (t.device, t.dtype) == place]
+            torch._foreach_copy_([into[i] for i in chosen], [source[i] for i in chosen])  # noqa: SLF001
+
+
+def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:
+    states = {p: {key: _kept(value) for key, value in state.items()} for p, state in optimizer.state.items()}
+    groups = [{k: _kept(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    return _OptimizerState(states, groups)
+
+
+def _kept(value: Any) -> Any:  # noqa: ANN401 - optimizers keep tensors, numbers, and lists of them
+    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+
+
+def _restore_optimizer(optimizer: Optimizer, kept: _OptimizerState) -> None:
+    for parameter in [p for p in optimizer.state if p not in kept.states]:
+        del optimizer.state[parameter]  # first stepped after the capture
+    for parameter, state in kept.states.items():
+        live = optimizer.state[parameter]
+        for key in [key for key in live if key not in state]:
+            del live[key]
+        for key, value in state.items():
+            live[key] = _put_back(live.get(key), value)
+    for group, values in zip(optimizer.param_groups, kept.groups, strict=False):
+        for key, value in values.items():
+            group[key] = _put_back(group.get(key), value)
+
+
+def _put_back(live: Any, kept: Any) -> Any:  # noqa: ANN401
+    """Return the live object with the kept value: the same storage where shapes allow."""
+    if isinstance(live, torch.Tensor) and isinstance(kept, torch.Tensor) and live.shape == kept.shape:
+        with torch.no_grad():
+            live.copy_(kept)
+        return live
+    return _kept(kept)
+
+
+def rng_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators of python, numpy, torch and, where it is used, CUDA."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),  # noqa: NPY002 - users' augmentations draw from the global one
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Put all random number generators back."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])
+

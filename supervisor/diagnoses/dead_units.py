@@ -1,0 +1,67 @@
+"""Units that are silent on all inputs of a window of diverse batches.
+
+Zeros are not deadness: a healthy ReLU layer outputs 50 % zeros, up to 87 % under SGD, without one dead unit.
+A unit is dead when no input of many batches wakes it. The sensor counts, per unit, the samples it has been silent
+in a row; here the share of a layer that has been silent throughout the window is judged. Harm is capacity
+lost: nearly the whole layer, or a good part of it in a training that no longer makes progress and is not solved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from supervisor.diagnoses.past import Past
+from supervisor.records import SILENCE_LENGTHS, Finding, Snapshot
+from supervisor.registry import DETECTORS
+
+
+@DETECTORS.register("dead_units")
+@dataclass(frozen=True)
+class DeadUnits:
+    """A share of a layer's units silent in every sample of the window."""
+
+    fraction: Annotated[float, Field(gt=0, le=1, description="share of a layer's units")] = 0.3
+    severe: Annotated[float, Field(gt=0, le=1, description="share of a layer's units that is harm by itself")] = 0.8
+    window: Annotated[int, Field(ge=10, le=2000, description="ticks a unit has been silent")] = 60
+    samples: Annotated[int, Field(ge=4, le=128, description="samples in the window, at least")] = 16
+    zero_fraction: Annotated[float | None, Field(gt=0, lt=1, description="share of zeros in one batch instead")] = None
+
+    def inspect(self, now: Snapshot, past: Past) -> Finding | None:
+        """Return a finding naming the layers that lost their units."""
+        if now.sample is None or not now.finite or not now.anatomy.sites:
+            return None
+        if self.zero_fraction is not None:
+            return self._finding(now, now.sample.zeros, self.zero_fraction, 1)
+        sampled = 1 + sum(shot.tick > now.tick - self.window for shot in past.samples)
+        if sampled < self.samples:
+            return None
+        column = max(k for k, length in enumerate(SILENCE_LENGTHS) if length <= sampled)
+        shares = now.sample.silent[:, column]
+        limit = self.fraction if self._no_progress(past) else self.severe
+        return self._finding(now, shares, limit, SILENCE_LENGTHS[column])
+
+    def _no_progress(self, past: Past) -> bool:
+        solved = past.loss.centre < 0.1 * past.initial_loss
+        return past.stands(min(self.window, 40)) and not solved
+
+    def _finding(self, now: Snapshot, shares: np.ndarray, limit: float, samples: int) -> Finding | None:  # type: ignore[type-arg]
+        hit = [(site, float(share)) for site, share in zip(now.anatomy.sites, shares, strict=True) if share > limit]
+        hit = [(site, share) for site, share in hit if site.hidden and not site.gate]
+        if not hit:
+            return None
+        where = tuple(dict.fromkeys(site.producer or site.name for site, _ in hit))
+        worst = max(share for _, share in hit)
+        lost = sum(share * site.units for site, share in hit)
+        units = sum(site.units for site in now.anatomy.sites if site.hidden)
+        evidence = {
+            "value": worst,
+            "limit": limit,
+            "samples": samples,
+            "shares": {site.name: share for site, share in hit},
+            "capacity_lost": lost / max(units, 1),
+        }
+        return Finding("dead_units", now.tick, now.step, where, worst, "large learning rate or negative bias", evidence)

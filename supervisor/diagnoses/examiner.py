@@ -1,0 +1,32 @@
+"""Runs the detectors over a training tick by tick; the same engine live, in replay and in tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.diagnoses.base import Detector
+from supervisor.diagnoses.past import Past
+from supervisor.records import PATHOLOGIES, Finding, Snapshot
+from supervisor.registry import DETECTORS
+
+
+def build_detectors(detect: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Detector]:
+    """Return every registered detector with the thresholds of a policy; None switches one off."""
+    names = sorted(DETECTORS.names(), key=lambda name: PATHOLOGIES.index(name) if name in PATHOLOGIES else 99)
+    given = {name: detect.get(name, {}) for name in names}
+    return {name: DETECTORS[name](**params) for name, params in given.items() if params is not None}
+
+
+class Examiner:
+    """Detectors and the past they look back on."""
+
+    def __init__(self, detectors: Mapping[str, Detector]) -> None:
+        self.detectors = detectors
+        self.past = Past()
+
+    def examine(self, now: Snapshot) -> list[Finding]:
+        """Return this tick's findings, the most urgent first, and take the tick into the past."""
+        found = [detector.inspect(now, self.past) for detector in self.detectors.values()]
+        self.past.append(now)
+        return [finding for finding in found if finding is not None]

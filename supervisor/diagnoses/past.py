@@ -1,0 +1,126 @@
+"""What detectors may look back on: bounded, robust, and immune to what it is there to detect.
+
+No statistic here ever takes in a value that was not both finite and accepted as usual. Centre and scale are
+median and MAD, in the log domain for gradient norms, so that one outlier cannot blind the judge of the next.
+A level that stays is not an outlier: after `SHIFT` rejected values in a row the series starts afresh from them
+(warm-up, restarts and curriculum switches move every baseline).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from supervisor.records import Snapshot
+
+CAPACITY: Final = 200  # accepted values per series
+SHIFT: Final = 50  # rejected values in a row that make a new level
+REFRESH: Final = 8  # accepted values between two computations of median and MAD
+MAD_TO_SIGMA: Final = 1.4826  # for a normal distribution
+
+
+class RobustSeries:
+    """Accepted values of one figure, with their median and a robust standard deviation."""
+
+    def __init__(self, z: float = 6.0, floor: float = 0.0) -> None:
+        """Accept values up to `z` robust standard deviations, but at least `floor`, above the median."""
+        self.z, self.floor = z, floor
+        self.values: deque[float] = deque(maxlen=CAPACITY)
+        self._rejected: deque[float] = deque(maxlen=SHIFT)
+        self._fresh = 0  # values accepted since centre and scale were computed
+        self._centre, self._scale = math.nan, math.nan
+
+    def __len__(self) -> int:
+        """Return the number of accepted values held."""
+        return len(self.values)
+
+    def _refresh(self) -> None:
+        if self._fresh and (self._fresh >= REFRESH or len(self.values) <= 2 * REFRESH or math.isnan(self._centre)):
+            values = np.fromiter(self.values, dtype=np.float64)
+            self._centre = float(np.median(values))
+            self._scale = MAD_TO_SIGMA * float(np.median(np.abs(values - self._centre)))
+            self._fresh = 0
+
+    @property
+    def centre(self) -> float:
+        """The median; NaN before the first value."""
+        self._refresh()
+        return self._centre
+
+    @property
+    def scale(self) -> float:
+        """The robust standard deviation, 1.4826 * MAD; NaN before the first value."""
+        self._refresh()
+        return self._scale
+
+    def upper(self, z: float, floor: float) -> float:
+        """Return the limit `z` standard deviations, at least `floor`, above the median."""
+        return self.centre + max(z * self.scale, floor)
+
+    def add(self, value: float) -> bool:
+        """Take in `value` if it is finite and usual; return whether it was."""
+        if not math.isfinite(value):
+            return False
+        if len(self.values) < REFRESH or value <= self.upper(self.z, self.floor):
+            self._accept(value)
+            return True
+        self._rejected.append(value)
+        if len(self._rejected) == SHIFT:
+            self.values.clear()
+            self.values.extend(self._rejected)
+            self._rejected.clear()
+            self._centre, self._fresh = math.nan, 1
+        return False
+
+    def _accept(self, value: float) -> None:
+        self._rejected.clear()
+        self.values.append(value)
+        self._fresh += 1
+
+
+class Past:
+    """The bounded past of a training on the tick clock. It does not roll back with the model."""
+
+    def __init__(self) -> None:
+        self.log_grad_norm = RobustSeries(floor=1.0)  # log10
+        self.loss = RobustSeries()
+        self.losses: deque[float] = deque(maxlen=CAPACITY)  # finite ones, outliers included
+        self.samples: deque[Snapshot] = deque(maxlen=64)  # the sampled ticks
+        self._first: list[float] = []
+
+    def append(self, now: Snapshot) -> None:
+        """Take in one tick."""
+        if now.finite:
+            self.loss.floor = 0.5 * abs(self.loss.centre) if len(self.loss) else 0.0
+            self.loss.add(now.loss)
+            if now.grad_norm > 0.0:
+                self.log_grad_norm.add(math.log10(now.grad_norm))
+            self.losses.append(now.loss)
+            if len(self._first) < 2 * REFRESH:
+                self._first.append(now.loss)
+        if now.sample is not None:
+            self.samples.append(now)
+
+    @property
+    def initial_loss(self) -> float:
+        """The median of the first finite losses; NaN before there were any."""
+        return float(np.median(self._first)) if self._first else math.nan
+
+    def stands(self, window: int, share: float = 0.01) -> bool:
+        """Return whether the loss made no progress over the last `window` ticks.
+
+        Progress is a fall of the median from the window's first half to its second by more than `share` of
+        its level and by more than two standard errors of the difference.
+        """
+        if len(self.losses) < window:
+            return False
+        recent = np.fromiter(islice(self.losses, len(self.losses) - window, None), dtype=np.float64)
+        earlier, later = recent[: window // 2], recent[window // 2 :]
+        fall = float(np.median(earlier) - np.median(later))
+        noise = MAD_TO_SIGMA * float(np.median(np.abs(later - np.median(later))))
+        error = 1.2533 * noise * math.sqrt(4.0 / window)  # of a difference of medians of two halves
+        return not fall > max(share * abs(float(np.median(earlier))), 2.0 * error)

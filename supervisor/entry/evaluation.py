@@ -1,0 +1,41 @@
+"""The user's own held-out score, taken when it is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.entry.training import Evaluate, kind_of
+from supervisor.errors import UsageError
+
+
+class Evaluation:
+    """Calls `evaluate` every N steps, once a step, and at the end."""
+
+    def __init__(self, function: Evaluate | None, every: int | None) -> None:
+        self.function, self.every = function, every
+        self.history: list[Mapping[str, Any]] = []
+        self._last_step = 0
+
+    def due(self, step: int) -> bool:
+        """Return whether `step` is one to evaluate at. A step repeated after a rollback is due again."""
+        due = self.function is not None and self.every is not None and step % self.every == 0
+        return due and step != self._last_step
+
+    def due_at_end(self, step: int) -> bool:
+        """Return whether the state at the end was not evaluated yet."""
+        return self.function is not None and step != self._last_step
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Return the metrics of the training as it stands. UsageError if they are no numbers."""
+        assert self.function is not None
+        result = self.function()
+        metrics = result if isinstance(result, Mapping) else {"loss": result}
+        try:
+            figures = {str(name): float(value) for name, value in metrics.items()}
+        except (TypeError, ValueError):
+            message = f'evaluate: expected a number, or a mapping of numbers with a "loss", got {kind_of(result)}'
+            raise UsageError(message) from None
+        self._last_step = step
+        self.history.append({"step": step, **figures})
+        return figures

@@ -1,0 +1,165 @@
+"""One supervised training from its first batch to its report.
+
+Nothing is recorded before the first forward and backward went well: a `train_fn` that returns no loss costs
+nothing and leaves nothing behind. From then on the record is closed on every way out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import torch
+
+from supervisor.checkpoints.state import restore_rng, rng_state
+from supervisor.entry.batches import groups
+from supervisor.entry.evaluation import Evaluation
+from supervisor.entry.owned import OwnedForm
+from supervisor.entry.progress import Progress
+from supervisor.entry.start import new_run_dir, recorders_of, start_facts, write_capabilities
+from supervisor.entry.training import Training
+from supervisor.errors import UsageError
+from supervisor.journal import Tape
+from supervisor.loop import Supervisor
+from supervisor.policy import Policy
+from supervisor.recording.report import Health, Report, Status
+from supervisor.records import Snapshot
+from supervisor.registry import service
+from supervisor.run import TrainingRun
+
+TICKS_PER_STEP: Final = 1.5
+"""A training that needs more attempts than this for each step it was asked for only repeats itself."""
+
+
+class Session:
+    """Holds what one call of `supervise()` needs."""
+
+    def __init__(self, training: Training) -> None:
+        """Check what can be checked without running anything; nothing is changed."""
+        assert training.model is not None
+        assert training.data is not None
+        self.training = training
+        self.policy = training.policy if isinstance(training.policy, Policy) else Policy.load(training.policy)
+        self.run_dir = new_run_dir(training)
+        self.run = TrainingRun(training.model, training.optimizers, training.scheduler)
+        self.batches = groups(
+            training.data, steps=training.steps, epochs=training.epochs, accumulate=training.accumulate,
+        )  # fmt: skip
+        self.form = OwnedForm(training.train_fn, self.run)
+        self.evaluation = Evaluation(training.evaluate, training.evaluate_every)
+        self.tape = Tape(self.run_dir, recorders_of(training, self.run_dir), self.run.clock)
+        self.supervisor = Supervisor(self.run, self.policy, self.tape)
+        self.background = service("background")()
+        self.last: Snapshot | None = None
+        self.final_loss, self.best_loss = math.nan, math.nan
+
+    def train(self) -> Report:
+        """Train to the end and return the report."""
+        status: Status = "failed"
+        reason = ""
+        try:
+            with Progress(self.training.progress, self.training.steps) as progress:
+                status, reason = self._loop(progress)
+        except KeyboardInterrupt:
+            status, reason = "interrupted", "interrupted from the keyboard"
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            if not self.tape.opened and not isinstance(error, UsageError):
+                self._open()
+            raise
+        finally:
+            report = self._close(status, reason)
+        return report
+
+    def _loop(self, progress: Progress) -> tuple[Status, str]:
+        for group in self.batches:
+            self.last = now = self.supervisor.step(lambda group=group: self._compute(group), group)  # type: ignore[misc]
+            if now.finite:
+                self.final_loss = now.loss
+                self.best_loss = now.loss if math.isnan(self.best_loss) else min(self.best_loss, now.loss)
+            progress.show(now, self.run.clock.step, self.supervisor)
+            self._evaluate(due=self.evaluation.due(self.run.clock.step))
+            if (end := self._end()) is not None:
+                break
+        else:
+            end = ("completed", "the data ended")
+        self._evaluate(due=self.evaluation.due_at_end(self.run.clock.step))
+        return end
+
+    def _compute(self, group: list[Any]) -> list[torch.Tensor]:
+        """Run forward and backward. Until the first loss is known to be one, everything can be and is put back."""
+        if self.tape.opened:
+            return self.form.compute(group)
+        before = rng_state(self.run.device)
+        try:
+            losses = self.form.compute(group)
+        except UsageError:
+            self.supervisor.guard.put_back()
+            self.run.drop_gradients()
+            restore_rng(before)
+            raise
+        self._open()
+        return losses
+
+    def _open(self) -> None:
+        self.tape.open(start_facts(self.training, self.run, self.policy, self.run_dir))
+        write_capabilities(self.tape, self.run, self.policy)
+        for recorder in self.tape.recorders:
+            self.background.every(1.0, recorder.flush, f"flush {type(recorder).__name__}")
+
+    def _end(self) -> tuple[Status, str] | None:
+        """Return how the run ended, or None if it goes on."""
+        steps, clock = self.training.steps, self.run.clock
+        if self.run.stop_reason:
+            return "stopped", self.run.stop_reason
+        if steps is not None and clock.step >= steps:
+            return "completed", f"all {steps} steps were taken"
+        if steps is not None and clock.tick > TICKS_PER_STEP * steps:
+            return "completed", f"{clock.tick} ticks, more than {TICKS_PER_STEP} times the {steps} steps asked for"
+        return None
+
+    def _evaluate(self, *, due: bool) -> None:
+        if due:
+            metrics = self.evaluation.evaluate(self.run.clock.step)
+            self.tape.line("evaluation", {"metrics": metrics})
+
+    def _close(self, status: Status, reason: str) -> Report:
+        self.background.shutdown(timeout=2.0)
+        if self.last is not None and self.tape.opened:
+            self.supervisor.verify(self.last, over=True)
+        report = self._report(status, reason)
+        if self.tape.opened:
+            self.tape.line("end", {k: v for k, v in report.to_dict().items() if k not in _TOLD_BEFORE})
+            self.tape.close(report)
+        return report
+
+    def _health(self) -> Health:
+        if self.supervisor.ledger.incidents:
+            return "unresolved"
+        return "recovered" if any(d.intervention for d in self.supervisor.decisions) else "healthy"
+
+    def _report(self, status: Status, reason: str) -> Report:
+        mirror = next((r for r in self.tape.recorders if r.run_id is not None), None)
+        return Report(
+            status=status,
+            health=self._health(),
+            ticks=self.run.clock.tick,
+            steps=self.run.clock.step,
+            final_loss=self.final_loss,
+            best_loss=self.best_loss,
+            stop_reason=reason,
+            policy=self.policy.name,
+            run_dir=self.run_dir,
+            run_id=mirror.run_id if mirror is not None else None,
+            tracking_uri=getattr(mirror, "tracking_uri", None),
+            findings=self.supervisor.findings,
+            decisions=self.supervisor.decisions,
+            outcomes=self.supervisor.outcomes,
+            verdicts=self.supervisor.verdicts,
+            model_changes=[surgery.change for surgery in self.run.surgeries],
+            evaluations=self.evaluation.history,
+        )
+
+
+_TOLD_BEFORE: Final = ("findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions")
+"""Fields of the report whose records have lines of their own."""

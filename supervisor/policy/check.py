@@ -1,0 +1,128 @@
+"""One document -> the part of a policy it states. Every problem is noted in the document, none is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from supervisor.policy.document import Document, KeyPath
+from supervisor.policy.fields import found, parameters_of
+from supervisor.policy.ladder import accept, ladder
+from supervisor.policy.model import Limits, Observe, Rung, Verify
+from supervisor.policy.vocabulary import LATER_KEYS, Vocabulary, unknown
+
+SECTIONS: Final[Mapping[str, type]] = {"observe": Observe, "verify": Verify, "limits": Limits}
+KEYS: Final = ("name", "description", "extends", "observe", "detect", "respond", "order", "verify", "limits", "forbid")
+LONGEST_LINE: Final = 200  # characters of a name or description
+
+
+@dataclass
+class Part:
+    """What one document states; the rest it inherits."""
+
+    name: str = ""
+    description: str = ""
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    detect: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    respond: dict[str, tuple[Rung, ...]] = field(default_factory=dict)
+    forbid: frozenset[str] = frozenset()
+
+
+def check(document: Document, vocabulary: Vocabulary) -> Part:
+    """Return what `document` states, without whatever is wrong in it."""
+    return _Check(document, vocabulary).part()
+
+
+class _Check:
+    def __init__(self, document: Document, vocabulary: Vocabulary) -> None:
+        self.document, self.vocabulary = document, vocabulary
+
+    def part(self) -> Part:
+        for key in self.document.data:
+            if key not in KEYS:
+                self.document.complain((key,), unknown("key", key, KEYS, LATER_KEYS))
+        self._order()
+        return Part(
+            name=self._line("name"),
+            description=self._line("description"),
+            sections={name: self._section(name, cls) for name, cls in SECTIONS.items()},
+            detect=self._detect(),
+            respond=self._respond(),
+            forbid=self._forbid(),
+        )
+
+    def _line(self, key: str) -> str:
+        """Return a line of text that is safe to print."""
+        if key not in self.document.data:
+            return ""
+        value = self.document.data[key]
+        if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= LONGEST_LINE:
+            return value
+        long = isinstance(value, str) and len(value) > LONGEST_LINE
+        told = f"{len(value)} characters" if long else found(value)
+        self.document.complain((key,), f"expected one line of at most {LONGEST_LINE} characters, found {told}")
+        return ""
+
+    def _order(self) -> None:
+        order = self.document.data.get("order", "policy")
+        if order == "learned":
+            self.document.complain(("order",), "order 'learned' is not available in this version. Available: policy")
+        elif order != "policy":
+            self.document.complain(("order",), f"expected 'policy', found {found(order)}")
+
+    def _mapping(self, key: str) -> dict[str, Any]:
+        """Return a section; one that is left empty is as good as left out."""
+        value = self.document.data.get(key)
+        if value is None or isinstance(value, dict):
+            return value or {}
+        self.document.complain((key,), f"expected a mapping, found {found(value)}")
+        return {}
+
+    def _section(self, name: str, cls: type) -> dict[str, Any]:
+        content = dict(self._mapping(name))
+        if name == "verify" and "trials" in content:
+            trials = content.pop("trials")
+            if trials is True:
+                self.document.complain((name, "trials"), "trials are not available in this version. Write `trials: false`")
+            elif trials is not False:
+                self.document.complain((name, "trials"), f"expected true or false, found {found(trials)}")
+        return accept(self.document, (name,), content, parameters_of(cls))
+
+    def _detect(self) -> dict[str, dict[str, Any] | None]:
+        return {name: self._thresholds(name, value) for name, value in self._known("detect")}
+
+    def _thresholds(self, name: str, value: Any) -> dict[str, Any] | None:  # noqa: ANN401 - plain data
+        path = ("detect", name)
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            return accept(self.document, path, value, parameters_of(self.vocabulary.detectors[name]))
+        self.document.complain(path, f"expected a mapping of thresholds, or null to switch it off, found {found(value)}")
+        return None
+
+    def _respond(self) -> dict[str, tuple[Rung, ...]]:
+        return {name: ladder(self.document, ("respond", name), value, self.vocabulary) for name, value in self._known("respond")}
+
+    def _known(self, key: str) -> list[tuple[str, Any]]:
+        """Return the entries of a section whose keys are pathologies that can be detected."""
+        return [entry for entry in self._mapping(key).items() if self._allowed((key, entry[0]), self.vocabulary.reject_pathology)]
+
+    def _allowed(self, path: KeyPath, reject: Callable[[str], str | None]) -> bool:
+        message = reject(str(path[-1]))
+        if message:
+            self.document.complain(path, message)
+        return message is None
+
+    def _forbid(self) -> frozenset[str]:
+        names = self.document.data.get("forbid")
+        if names is None:
+            return frozenset()
+        if not isinstance(names, list):
+            self.document.complain(("forbid",), f"expected a list of remedies, found {found(names)}")
+            return frozenset()
+        for index, name in enumerate(names):
+            bad = self.vocabulary.reject_forbidden(name) if isinstance(name, str) else f"expected a remedy, found {found(name)}"
+            if bad:
+                self.document.complain(("forbid", index), bad)
+        return frozenset(name for name in names if isinstance(name, str))

@@ -1,0 +1,126 @@
+"""Findings and ledger in, decisions out: a pure function of its arguments.
+
+One rung a tick. The most urgent finding is answered first. A rung is passed over when it is forbidden, when its
+budget for this finding is spent, or when it failed on it before. While a rung is on probation its finding is left
+alone, unless a non-finite tick leaves no choice: then the step is skipped whatever else goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from supervisor.policy.ledger import Incident, Ledger
+from supervisor.policy.model import Policy, Rung, Treatment
+from supervisor.records import PATHOLOGIES, Decision, Finding
+
+_SKIP: Final = Rung((Treatment("skip_step"),))
+_URGENT: Final = "non_finite"
+
+
+def decide(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple[Decision, ...]:
+    """Return the decisions of one rung, or none. `ledger` already knows the findings."""
+    for finding in sorted(findings, key=lambda f: (_urgency(f.pathology), -f.severity)):
+        incident = ledger.incidents[finding.pathology]
+        chosen = _choose(policy, finding, incident, ledger)
+        if chosen is not None:
+            index, rung, why = chosen
+            return _decisions(policy, finding, index, rung, why, ledger)
+    return ()
+
+
+def _urgency(pathology: str) -> int:
+    return PATHOLOGIES.index(pathology) if pathology in PATHOLOGIES else len(PATHOLOGIES)
+
+
+def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger) -> tuple[int, Rung, str] | None:
+    ladder = policy.respond.get(finding.pathology, ())
+    if not ladder:
+        return None
+    urgent = finding.pathology == _URGENT
+    guard = urgent and _allows_skip(policy, ladder)
+    if guard and ledger.skips_in_a_row >= policy.limits.consecutive_skips:
+        reason = f"{ledger.skips_in_a_row} steps in a row were skipped, the limit is {policy.limits.consecutive_skips}"
+        return len(ladder), Rung((Treatment("stop"),)), reason
+    waiting = incident.probation is not None or (not urgent and finding.tick < ledger.quiet_until)
+    if not waiting:
+        chosen = _next_rung(policy, ladder, finding, incident, ledger)
+        if chosen is not None:
+            return chosen
+    if guard:
+        return len(ladder), _SKIP, "the standing guard: a non-finite step is never taken"
+    return None
+
+
+def _allows_skip(policy: Policy, ladder: Sequence[Rung]) -> bool:
+    named = {treatment.remedy for rung in ladder for treatment in rung.treatments}
+    return "skip_step" in named - policy.forbid
+
+
+def _next_rung(
+    policy: Policy, ladder: Sequence[Rung], finding: Finding, incident: Incident, ledger: Ledger,
+) -> tuple[int, Rung, str] | None:  # fmt: skip
+    spent = ledger.interventions >= policy.limits.interventions
+    start = min(ledger.worked.get(finding.pathology, 0), len(ladder) - 1)
+    for index in range(start, len(ladder)):
+        rung = ladder[index]
+        names = {treatment.remedy for treatment in rung.treatments}
+        if names & policy.forbid or index in incident.failed or incident.used[index] >= rung.budget:
+            continue
+        if names == {"advise"} and incident.advised:
+            continue
+        if names == {"skip_step"} and finding.evidence.get("origin") == "parameters":
+            continue  # the next step would start from the same ruined parameters
+        if spent and names != {"stop"} and names != {"advise"}:
+            continue
+        return index, rung, _why(ladder, index, incident, ledger, finding)
+    if incident.advised:
+        return None
+    return len(ladder), Rung((Treatment("advise"),)), "every rung of the ladder was tried, or is not allowed"
+
+
+def _why(ladder: Sequence[Rung], index: int, incident: Incident, ledger: Ledger, finding: Finding) -> str:
+    place = f"rung {index + 1} of {len(ladder)}"
+    if ledger.worked.get(finding.pathology) == index and not incident.used:
+        return f"{place}, which helped before in this run"
+    if incident.used[index]:
+        return f"{place}, again: {incident.used[index]} of {ladder[index].budget} used"
+    tried = [str(ladder[i]) for i in sorted({*incident.used, *incident.failed}) if i < index]
+    return f"{place}, after {', '.join(tried)} did not end it" if tried else place
+
+
+def _decisions(
+    policy: Policy, finding: Finding, index: int, rung: Rung, why: str, ledger: Ledger,
+) -> tuple[Decision, ...]:  # fmt: skip
+    reason = f"{_sentence(finding)}: {rung} ({why})"
+    return tuple(
+        Decision(
+            id=f"d{ledger.decisions + n}",
+            remedy=treatment.remedy,
+            params=_filled(treatment, policy),
+            finding=finding,
+            rung=index,
+            reason=reason,
+            tick=finding.tick,
+            step=finding.step,
+        )
+        for n, treatment in enumerate(rung.treatments, start=1)
+    )
+
+
+def _filled(treatment: Treatment, policy: Policy) -> dict[str, Any]:
+    params = dict(treatment.params)
+    if treatment.remedy in ("clip_norm", "clip_value") and params.get("hold") is None:
+        params["hold"] = policy.verify.probation
+    return params
+
+
+def _sentence(finding: Finding) -> str:
+    evidence = finding.evidence
+    figures = f" {evidence['value']:.3g}, limit {evidence['limit']:.3g}" if _numeric(evidence) else ""
+    where = f" in {', '.join(finding.where[:4])}" if finding.where else ""
+    return f"{finding.pathology}{figures}{where}; suspected cause: {finding.cause}"
+
+
+def _numeric(evidence: Any) -> bool:  # noqa: ANN401 - a mapping of anything
+    return all(isinstance(evidence.get(key), (int, float)) for key in ("value", "limit"))

@@ -1,0 +1,91 @@
+"""`extends`: which documents a policy is made of, and how the later ones overlay the earlier."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.errors import PolicyError
+from supervisor.policy import shipped
+from supervisor.policy.check import Part
+from supervisor.policy.document import Document, read_file
+from supervisor.policy.fields import found
+from supervisor.policy.model import Limits, Observe, Policy, Rung, Verify
+
+_PATH_MARKS: Final = (".yaml", ".yml", "/", os.sep)
+
+
+def looks_like_path(name: str) -> bool:
+    """Return whether `name` is a path and not the name of a shipped policy."""
+    return any(mark in name for mark in _PATH_MARKS)
+
+
+def lineage(document: Document, file: Path | None) -> Iterator[Document]:
+    """Yield `document`, then what it extends, up to the root.
+
+    `file` is where the document was read; None: paths are relative to the working directory. An `extends` that
+    leads nowhere, or back, is noted in the document that holds it, and ends the line.
+    """
+    seen = [] if file is None else [file]
+    while True:
+        yield document
+        parent = _parent(document, file)
+        if parent is None:
+            return
+        if any(parent.resolve() == path.resolve() for path in seen):
+            chain = " -> ".join(path.name for path in [*seen, parent])
+            document.complain(("extends",), f"a cycle: {chain}")
+            return
+        try:
+            document, file = read_file(parent, str(parent)), parent
+        except PolicyError as error:
+            document.complain(("extends",), str(error))
+            return
+        seen.append(parent)
+
+
+def _parent(document: Document, file: Path | None) -> Path | None:
+    name = document.data.get("extends")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or not name.isprintable():
+        document.complain(("extends",), f"expected a shipped policy's name or a relative path, found {found(name)}")
+        return None
+    if not looks_like_path(name):
+        if name in shipped.names():
+            return shipped.shipped_path(name)
+        document.complain(("extends",), shipped.no_such(name))
+        return None
+    folder = Path() if file is None else file.parent
+    if (folder / name).is_file():
+        return folder / name
+    document.complain(("extends",), f"no file {name[:200]!r} in {folder.resolve()}")
+    return None
+
+
+def merge(parts: Sequence[Part]) -> Policy:
+    """Return the policy of `parts`, the root first, the file itself last.
+
+    Thresholds and sections are inherited key by key, ladders pathology by pathology; what is forbidden stays so.
+    """
+    sections: dict[str, dict[str, Any]] = {"observe": {}, "verify": {}, "limits": {}}
+    detect: dict[str, dict[str, Any] | None] = {}
+    respond: dict[str, tuple[Rung, ...]] = {}
+    for part in parts:
+        for name, content in part.sections.items():
+            sections[name] |= content
+        for name, thresholds in part.detect.items():
+            detect[name] = None if thresholds is None else {**(detect.get(name) or {}), **thresholds}
+        respond |= part.respond
+    return Policy(
+        name=parts[-1].name,
+        description=parts[-1].description,
+        observe=Observe(**sections["observe"]),
+        detect=detect,
+        respond=respond,
+        verify=Verify(**sections["verify"]),
+        limits=Limits(**sections["limits"]),
+        forbid=frozenset().union(*(part.forbid for part in parts)),
+    )

@@ -1,0 +1,112 @@
+"""What has happened so far, as far as decisions depend on it. On the tick clock: it never rolls back.
+
+An incident is one illness from its first finding to the verdict that it is over. The ledger is fed with the
+records alone, so that the same journal read again gives the same ledger and the same decisions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from supervisor.records import REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
+
+
+@dataclass
+class Probation:
+    """A rung that was applied and waits for its verdict."""
+
+    decisions: tuple[Decision, ...]
+    began: int  # tick
+    loss_before: float  # the usual loss when it was applied
+    loss_noise: float
+
+    @property
+    def reflex(self) -> bool:
+        """Whether it consists of reflexes only."""
+        return all(decision.remedy in REFLEXES for decision in self.decisions)
+
+
+@dataclass
+class Incident:
+    """One illness, from its first finding on."""
+
+    finding: Finding  # the first
+    last_seen: int  # tick
+    used: Counter[int] = field(default_factory=Counter)  # rung: times applied
+    failed: set[int] = field(default_factory=set)  # rungs that did not help, or could not be applied
+    advised: bool = False
+    probation: Probation | None = None
+
+
+class Ledger:
+    """Open incidents, budgets and clocks of one run."""
+
+    def __init__(self) -> None:
+        self.incidents: dict[str, Incident] = {}  # open ones, by pathology
+        self.worked: dict[str, int] = {}  # pathology: the rung that resolved it last
+        self.relapses: Counter[str] = Counter()
+        self.interventions = 0  # rungs applied, reflexes not counted
+        self.quiet_until = 0  # tick; the cooldown
+        self.skips_in_a_row = 0
+        self.decisions = 0
+
+    def note_tick(self, now: Snapshot) -> None:
+        """Note a tick before its findings are judged."""
+        if now.finite:
+            self.skips_in_a_row = 0
+
+    def note_findings(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Note this tick's findings; return those that open an incident."""
+        opened = []
+        for finding in findings:
+            incident = self.incidents.get(finding.pathology)
+            if incident is None:
+                self.incidents[finding.pathology] = Incident(finding, finding.tick)
+                opened.append(finding)
+            else:
+                incident.last_seen = finding.tick
+        return opened
+
+    def note_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Note the decisions of one rung before they are carried out."""
+        self.decisions += len(decisions)
+        incident = self.incidents[decisions[0].finding.pathology]
+        if not any(decision.intervention for decision in decisions):
+            incident.advised = True
+            return
+        incident.used[decisions[0].rung] += 1
+
+    def note_outcomes(
+        self, decisions: Sequence[Decision], outcomes: Sequence[Outcome], loss: tuple[float, float],
+    ) -> None:  # fmt: skip
+        """Note what became of them; `loss` is (usual, noise) at the time."""
+        incident = self.incidents[decisions[0].finding.pathology]
+        if any(outcome.status != "applied" for outcome in outcomes):
+            incident.failed.add(decisions[0].rung)
+            return
+        if not decisions[0].intervention:
+            return
+        if any(decision.remedy == "skip_step" for decision in decisions):
+            self.skips_in_a_row += 1
+        incident.probation = Probation(tuple(decisions), decisions[0].tick, *loss)
+        if not incident.probation.reflex:
+            self.interventions += 1
+
+    def note_verdict(self, verdict: Verdict, cooldown: int) -> None:
+        """Note a verdict: a resolved incident is closed, any other climbs the ladder."""
+        incident = self.incidents[verdict.pathology]
+        probation = incident.probation
+        incident.probation = None
+        if probation is None:
+            del self.incidents[verdict.pathology]
+            return
+        rung = probation.decisions[0].rung
+        if not probation.reflex:
+            self.quiet_until = verdict.tick + cooldown
+        if verdict.status == "resolved":
+            self.worked[verdict.pathology] = rung
+            del self.incidents[verdict.pathology]
+        elif verdict.status == "worsened":
+            incident.failed.add(rung)

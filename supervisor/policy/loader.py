@@ -1,0 +1,82 @@
+"""A shipped name, a file or a mapping -> Policy, or one PolicyError with all that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.errors import PolicyError
+from supervisor.policy import shipped as _shipped
+from supervisor.policy.check import Part, check
+from supervisor.policy.document import MAX_DEPTH, Document, KeyPath, read, read_file
+from supervisor.policy.extends import lineage, looks_like_path, merge
+from supervisor.policy.fields import found
+from supervisor.policy.model import Policy
+from supervisor.policy.shipped import shipped, shipped_text
+from supervisor.policy.vocabulary import Vocabulary
+from supervisor.policy.writer import to_dict, to_yaml
+
+__all__ = ["from_dict", "load", "loads", "shipped", "shipped_text", "to_dict", "to_yaml"]
+
+_ALL: Final = Vocabulary()
+
+
+def load(name_or_path: str | Path, vocabulary: Vocabulary = _ALL) -> Policy:
+    """Return a shipped policy by name, or that of a YAML file. A shipped name wins over a file of that name.
+
+    Raises PolicyError with every problem of the file and of what it extends, in the order of their places.
+    """
+    if isinstance(name_or_path, str) and not looks_like_path(name_or_path) and not Path(name_or_path).is_file():
+        path = _shipped.shipped_path(name_or_path)
+    elif isinstance(name_or_path, str) and name_or_path in _shipped.names():
+        path = _shipped.shipped_path(name_or_path)
+    else:
+        path = Path(name_or_path)
+    shown = str(name_or_path) if path == Path(name_or_path) else str(path)
+    return _resolve(read_file(path, shown), path, vocabulary)
+
+
+def loads(text: str, shown: str = "policy", vocabulary: Vocabulary = _ALL) -> Policy:
+    """Return the policy that `text` states; what it extends by path is looked up in the working directory."""
+    return _resolve(read(text, shown), None, vocabulary)
+
+
+def from_dict(content: Mapping[str, Any], vocabulary: Vocabulary = _ALL) -> Policy:
+    """Return the policy of a mapping as a YAML file would hold it; `name` may be left out."""
+    document = Document("policy")
+    document.data = {"name": "unnamed", **_plain(content, (), document)}
+    return _resolve(document, None, vocabulary)
+
+
+def _resolve(document: Document, file: Path | None, vocabulary: Vocabulary) -> Policy:
+    if "name" not in document.data:
+        document.complain((), "the policy needs a name: `name: my-policy`")
+    documents: list[Document] = []
+    parts: list[Part] = []
+    for ancestor in lineage(document, file):
+        documents.append(ancestor)
+        parts.append(check(ancestor, vocabulary))
+    problems = [problem for one in documents for problem in one.problems]
+    if problems:
+        raise PolicyError(*problems)
+    return merge(parts[::-1])
+
+
+def _plain(value: Any, path: KeyPath, document: Document) -> Any:  # noqa: ANN401 - anything in, plain data out
+    """Return `value` as what YAML can hold; complain about what it cannot."""
+    if len(path) > MAX_DEPTH:
+        document.complain(path[:3], f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    if isinstance(value, Mapping):
+        odd = [key for key in value if not isinstance(key, str)]
+        if odd:
+            document.complain(path, f"a key must be a word, found {found(odd[0])}")
+        return {key: _plain(item, (*path, key), document) for key, item in value.items() if isinstance(key, str)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [_plain(item, (*path, index), document) for index, item in enumerate(items)]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    document.complain(path, f"expected what YAML can hold, found {type(value).__name__}")
+    return None

@@ -1,0 +1,50 @@
+"""A policy -> plain data and YAML that load back to an equal policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import yaml
+
+from supervisor.policy.model import Policy, Rung
+from supervisor.policy.nodes import CoreResolver
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a word that any YAML reader, old or new, would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*CoreResolver.yaml_implicit_resolvers.get(first, []), *yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])]
+    for first in {*CoreResolver.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
+
+
+def to_dict(policy: Policy) -> dict[str, Any]:
+    """Return the mapping that a YAML file of this policy would hold, with everything inherited written out."""
+    return {
+        "name": policy.name,
+        **({"description": policy.description} if policy.description else {}),
+        "observe": dataclasses.asdict(policy.observe),
+        "detect": {name: None if values is None else dict(values) for name, values in policy.detect.items()},
+        "respond": {name: [_item(rung) for rung in ladder] for name, ladder in policy.respond.items()},
+        "verify": dataclasses.asdict(policy.verify),
+        "limits": dataclasses.asdict(policy.limits),
+        "forbid": sorted(policy.forbid),
+    }
+
+
+def _item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list
+    items: list[Any] = []
+    for treatment in rung.treatments:
+        budget = {"budget": rung.budget} if rung.budget > 1 and not items else {}
+        params = {**treatment.params, **budget}
+        items.append({treatment.remedy: params} if params else treatment.remedy)
+    return items[0] if len(items) == 1 else items
+
+
+def to_yaml(policy: Policy) -> str:
+    """Return the policy as YAML."""
+    return yaml.dump(to_dict(policy), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

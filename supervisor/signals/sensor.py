@@ -1,0 +1,166 @@
+"""All figures of one tick, gathered into one flat vector on the device and read once.
+
+Every tick: the loss and the gradient norm of every parameter (one fused foreach call). On sampled ticks also
+weight norms, the last update, and what the activations did. The schedule is dense at the start and while many
+units are silent, else every N ticks.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample, Snapshot
+from supervisor.run import TrainingRun
+from supervisor.signals.activations import ActivationProbe
+from supervisor.signals.anatomy import layers_of, read
+from supervisor.signals.origin import origin_of
+from supervisor.signals.updates import UpdateProbe
+
+FIRST_TICKS: Final = 4  # sampled one and all
+SUSPICIOUS: Final = 0.2  # share of silent units in one sample that makes the next tick a sampled one
+SILENT_SAMPLES: Final = 8  # samples in a row that make a unit worth re-initializing
+LONGEST_SUSPICION: Final = 64  # ticks sampled in a row
+
+
+class Sensor:
+    """Measures a TrainingRun. It changes nothing, and touches no random numbers."""
+
+    def __init__(self, run: TrainingRun, activations_every: int) -> None:
+        """Sample every `activations_every` ticks."""
+        self.run, self.every = run, activations_every
+        self._bind()
+        self._suspicion = 0
+        self._again = False
+
+    def _bind(self) -> None:
+        """Look at the model's structure: at the start, and after a surgery."""
+        owned = layers_of(self.run.model, self.run.parameters)
+        self.parameters = [p for entry in owned for p in entry.parameters]
+        names = {id(p): entry.layer.name for entry in owned for p in entry.parameters}
+        self._layers = {entry.layer.name: entry for entry in owned}
+        kinds = {name: entry.layer.kind for name, entry in self._layers.items()}
+        self.probe = ActivationProbe(self.run.model, names, kinds)
+        self.updates = UpdateProbe(self.parameters)
+        self._owner = names
+        self._arrange(list(self._layers))
+
+    def _arrange(self, order: list[str]) -> None:
+        """Fix the order of the layers: that of the forward pass as far as it is known."""
+        self._order = order
+        index = {name: i for i, name in enumerate(order)}
+        self._layer_of = np.array([index[self._owner[id(p)]] for p in self.parameters])
+        self.run.anatomy = Anatomy(tuple(self._layers[name].layer for name in order), self.probe.sites())
+
+    def refresh(self) -> None:
+        """Learn the model anew after a surgery; the next tick is sampled."""
+        self.run.parameters = self.run.trained_parameters()
+        self._bind()
+        self._again = True
+
+    def silent_units(self) -> dict[str, torch.Tensor]:
+        """Return which units were silent in the last samples, by site name, each (units,) bool."""
+        return self.probe.silent_units(SILENT_SAMPLES)
+
+    def sampled(self, tick: int) -> bool:
+        """Return whether `tick` is a sampled one."""
+        return self._again or tick <= FIRST_TICKS or (tick - 1) % self.every == 0
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Return the context for this tick's forward passes."""
+        return self.probe.watching() if self.sampled(self.run.clock.tick) else nullcontext()
+
+    def before_step(self) -> None:
+        """Remember the weights if the next tick is a sampled one."""
+        if self.sampled(self.run.clock.tick + 1):
+            self.updates.remember()
+        else:
+            self.updates.forget()
+
+    def snapshot(self, losses: list[torch.Tensor], batches: list[Any]) -> Snapshot:
+        """Read this tick's figures, after backward and before the step."""
+        sampled = self.sampled(self.run.clock.tick)
+        if sampled:
+            self._learn()
+        sections = [torch.stack(losses).mean().float().reshape(1), self._gradient_norms()]
+        if sampled:
+            sections += self._sample_sections()
+        figures = np.array(read(torch.cat(sections)), dtype=np.float32)
+        return self._assemble(figures, sampled=sampled, batches=batches)
+
+    def _learn(self) -> None:
+        """Take over what the forward pass showed of the order of layers and of the sites."""
+        order = [*self.probe.layer_order, *(name for name in self._layers if name not in self.probe.layer_order)]
+        if order != self._order or self.probe.sites() != self.run.anatomy.sites:
+            self._arrange(order)
+
+    def _gradient_norms(self) -> torch.Tensor:
+        gradients = [_dense(p.grad) for p in self.parameters if p.grad is not None]
+        self._present = np.array([p.grad is not None for p in self.parameters])
+        if not gradients:
+            return torch.zeros(0, device=self.run.device)
+        norms = torch._foreach_norm(gradients, 2, torch.float32)  # noqa: SLF001 - the fused form has no public name
+        return torch.stack([norm.to(self.run.device) for norm in norms])
+
+    def _sample_sections(self) -> list[torch.Tensor]:
+        weights = torch._foreach_norm([p.detach() for p in self.parameters], 2, torch.float32)  # noqa: SLF001
+        moved = self.updates.norms()
+        unknown = torch.full((len(self.parameters),), math.nan, device=self.run.device)
+        activations = self.probe.figures(self.run.device)
+        return [torch.stack(weights), unknown if moved is None else moved, *activations]
+
+    def _assemble(self, figures: FloatArray, *, sampled: bool, batches: list[Any]) -> Snapshot:
+        clock = self.run.clock
+        gradients = np.zeros(len(self.parameters), dtype=np.float32)
+        count = int(self._present.sum())
+        gradients[self._present] = figures[1 : 1 + count]
+        by_layer = self._by_layer(gradients)
+        total = np.float32(math.sqrt(float(np.sum(np.square(gradients, dtype=np.float64)))))
+        sample = self._sample(figures[1 + count :]) if sampled else None
+        loss = float(figures[0])
+        healthy = math.isfinite(loss) and math.isfinite(float(total))
+        return Snapshot(
+            tick=clock.tick,
+            step=clock.step,
+            loss=loss,
+            lr=float(np.float32(self.run.lr)),
+            grad_norm=float(total),
+            grad_norms=by_layer,
+            anatomy=self.run.anatomy,
+            sample=sample,
+            origin="" if healthy else origin_of(self.run, batches, loss),
+        )
+
+    def _by_layer(self, norms: npt.NDArray[np.float32]) -> FloatArray:
+        squares = np.square(norms, dtype=np.float64)
+        summed = np.bincount(self._layer_of, weights=squares, minlength=len(self._order))
+        return np.sqrt(summed).astype(np.float32)
+
+    def _sample(self, figures: FloatArray) -> Sample:
+        count = len(self.parameters)
+        sites = figures[2 * count :].reshape(-1, len(SILENCE_LENGTHS) + 1)
+        sample = Sample(
+            weight_norms=self._by_layer(figures[:count]),
+            update_norms=self._by_layer(figures[count : 2 * count]),
+            silent=sites[:, :-1].copy(),
+            zeros=sites[:, -1].copy(),
+        )
+        self._suspect(sample)
+        return sample
+
+    def _suspect(self, sample: Sample) -> None:
+        """Sample again at once while many units are silent: a dead layer is told from a quiet one the sooner."""
+        hidden = np.array([site.hidden for site in self.run.anatomy.sites], dtype=np.bool_)
+        suspicious = bool(hidden.any() and sample.silent[hidden, 0].max() > SUSPICIOUS)
+        self._suspicion = self._suspicion + 1 if suspicious else 0
+        self._again = 0 < self._suspicion <= LONGEST_SUSPICION
+
+
+def _dense(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
+

@@ -1,0 +1,81 @@
+"""The verdict on a rung, from what was seen during its probation. Pure: records and numbers in, a Verdict out.
+
+Resolved: the finding was not seen during the second half of the probation, and the loss is not worse than before.
+Persisted: it was. Worsened: the loss lies above what was usual by more than its noise, or training went
+non-finite under a remedy for something else; then the loop takes the rung back. A rung for an illness in
+which the loss had lost its level already (an explosion, NaN) is compared with the level before the illness.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from supervisor.diagnoses.past import Past
+from supervisor.policy.ledger import Incident, Probation
+from supervisor.records import Finding, Snapshot, Verdict
+
+SETTLED: Final = 5  # ticks without the finding that prove a reflex
+QUIET: Final = 100  # ticks after which a finding that nobody treated counts as over
+
+
+def judge(incident: Incident, now: Snapshot, past: Past, probation: int, *, over: bool = False) -> Verdict | None:
+    """Return the verdict on the rung on probation, or None while it is too early.
+
+    `probation` is in ticks; `over` says that the run has ended.
+    """
+    trial = incident.probation
+    if trial is None:
+        return None
+    age = now.tick - trial.began
+    length = SETTLED if trial.reflex and trial.decisions[0].remedy == "skip_step" else probation
+    if age == 0 and not over:
+        return None
+    if (early := _early(incident, trial, now, length)) is not None:
+        return early
+    if age < length:
+        return _verdict(trial, now, "inconclusive", f"the run ended {age} ticks into the probation") if over else None
+    return _final(incident, trial, now, past, length)
+
+
+def _early(incident: Incident, trial: Probation, now: Snapshot, length: int) -> Verdict | None:
+    """Return a verdict that need not wait: a skip that did not end it, or a cure that made things non-finite."""
+    pathology = incident.finding.pathology
+    seen_again = incident.last_seen > trial.began and incident.last_seen == now.tick
+    if pathology == "non_finite" and seen_again:
+        return _verdict(trial, now, "persisted", f"non-finite again {now.tick - trial.began} ticks later")
+    if pathology != "non_finite" and not now.finite and not trial.reflex:
+        return _verdict(trial, now, "worsened", "loss or gradients became non-finite during the probation")
+    return None
+
+
+def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, length: int) -> Verdict:
+    level = past.loss.centre if not past.losses else _recent(past, max(4, length // 4))
+    limit = trial.loss_before + max(6.0 * trial.loss_noise, 0.2 * abs(trial.loss_before))
+    figures = {"loss": level, "loss_before": trial.loss_before, "loss_limit": limit, "last_seen": incident.last_seen}
+    if math.isfinite(limit) and not level <= limit and not trial.reflex:
+        return _verdict(trial, now, "worsened", f"loss {level:.4g}, before {trial.loss_before:.4g}", figures)
+    if incident.last_seen > trial.began + length // 2:
+        return _verdict(trial, now, "persisted", "the finding was still seen late in the probation", figures)
+    return _verdict(trial, now, "resolved", f"not seen for {now.tick - incident.last_seen} ticks", figures)
+
+
+def _recent(past: Past, count: int) -> float:
+    recent = sorted(list(past.losses)[-count:])
+    return recent[len(recent) // 2]
+
+
+def close_quiet(incident: Incident, now: Snapshot) -> Verdict | None:
+    """Return a verdict for an untreated finding that has not been seen for QUIET ticks."""
+    if incident.probation is not None or now.tick - incident.last_seen < QUIET:
+        return None
+    reason = f"not seen for {QUIET} ticks"
+    return Verdict((), incident.finding.pathology, "resolved", now.tick, now.step, reason)
+
+
+def _verdict(
+    trial: Probation, now: Snapshot, status: str, reason: str, figures: dict[str, float] | None = None,
+) -> Verdict:  # fmt: skip
+    finding: Finding = trial.decisions[0].finding
+    ids = tuple(decision.id for decision in trial.decisions)
+    return Verdict(ids, finding.pathology, status, now.tick, now.step, reason, figures or {})  # type: ignore[arg-type]
