@@ -68,7 +68,10 @@ def is_activation_module(module: nn.Module) -> bool:
 
 def function_name(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Return the activation that a call applies, or None. `clamp(min=0)` is a ReLU."""
-    if (name := FUNCTIONS.get(func)) is not None:
+    name = FUNCTIONS.get(func)
+    if name == "hardtanh" and kwargs.get("min_val", args[1] if len(args) > 1 else -1.0) == 0:
+        return "relu6"  # nn.ReLU6 calls it so
+    if name is not None:
         return name
     if func in _CLAMPS:
         low = kwargs.get("min", args[1] if len(args) > 1 else None)

@@ -112,8 +112,8 @@ class Supervisor:
             for outcome in outcomes:
                 self.outcomes.append(outcome)
                 self.tape.line("outcome", outcome)
-            usual = self.examiner.past.loss
-            self.ledger.note_outcomes(decisions, outcomes, (usual.centre, usual.scale))
+            past = self.examiner.past
+            self.ledger.note_outcomes(decisions, outcomes, (past.level(5), past.loss.scale))
             if all(outcome.status == "applied" for outcome in outcomes):
                 break
 

@@ -27,6 +27,9 @@ PATHOLOGIES: Final = (
 )
 """All pathologies, the most urgent first: the order in which findings of one tick are answered."""
 
+UPSETTING: Final = frozenset({"non_finite", "exploding_gradients", "unstable_training"})
+"""Pathologies that do harm at every tick: they do not wait for a cooldown, and their ticks are no usual ones."""
+
 REFLEXES: Final = frozenset({"skip_step", "clip_norm", "clip_value"})
 """Remedies that act within the tick and leave model and course as they are."""
 

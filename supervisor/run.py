@@ -7,6 +7,7 @@ is kept here and not in the optimizer's groups, where a scheduler or a restored 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class TrainingRun:
             torch._foreach_clamp_max_(gradients, clip.limit)
             torch._foreach_clamp_min_(gradients, -clip.limit)
             return True
-        if not grad_norm > clip.limit:
+        if not (math.isfinite(grad_norm) and grad_norm > clip.limit):
             return False
         torch._foreach_mul_(gradients, clip.limit / grad_norm)
         return True

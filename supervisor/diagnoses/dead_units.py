@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from supervisor.diagnoses.past import Past
-from supervisor.records import SILENCE_LENGTHS, Finding, Snapshot
+from supervisor.records import SILENCE_LENGTHS, Finding, FloatArray, Snapshot
 from supervisor.registry import DETECTORS
 
 
@@ -24,7 +23,7 @@ from supervisor.registry import DETECTORS
 class DeadUnits:
     """A share of a layer's units silent in every sample of the window."""
 
-    fraction: Annotated[float, Field(gt=0, le=1, description="share of a layer's units")] = 0.3
+    fraction: Annotated[float, Field(gt=0, le=1, description="share of a layer's units")] = 0.5
     severe: Annotated[float, Field(gt=0, le=1, description="share of a layer's units that is harm by itself")] = 0.8
     window: Annotated[int, Field(ge=10, le=2000, description="ticks a unit has been silent")] = 60
     samples: Annotated[int, Field(ge=4, le=128, description="samples in the window, at least")] = 16
@@ -37,8 +36,7 @@ class DeadUnits:
         if self.zero_fraction is not None:
             return self._finding(now, now.sample.zeros, self.zero_fraction, 1)
         sampled = 1 + sum(shot.tick > now.tick - self.window for shot in past.samples)
-        if sampled < self.samples:
-            return None
+        sampled = max(sampled, self.samples)  # where samples are sparse, the window reaches further back
         column = max(k for k, length in enumerate(SILENCE_LENGTHS) if length <= sampled)
         shares = now.sample.silent[:, column]
         limit = self.fraction if self._no_progress(past) else self.severe
@@ -48,9 +46,9 @@ class DeadUnits:
         solved = past.loss.centre < 0.1 * past.initial_loss
         return past.stands(min(self.window, 40)) and not solved
 
-    def _finding(self, now: Snapshot, shares: np.ndarray, limit: float, samples: int) -> Finding | None:  # type: ignore[type-arg]
+    def _finding(self, now: Snapshot, shares: FloatArray, limit: float, samples: int) -> Finding | None:
         hit = [(site, float(share)) for site, share in zip(now.anatomy.sites, shares, strict=True) if share > limit]
-        hit = [(site, share) for site, share in hit if site.hidden and not site.gate]
+        hit = [(site, share) for site, share in hit if site.hidden]
         if not hit:
             return None
         where = tuple(dict.fromkeys(site.producer or site.name for site, _ in hit))

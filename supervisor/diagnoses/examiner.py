@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.diagnoses.base import Detector
 from supervisor.diagnoses.past import Past
-from supervisor.records import PATHOLOGIES, Finding, Snapshot
+from supervisor.records import PATHOLOGIES, UPSETTING, Finding, Snapshot
 from supervisor.registry import DETECTORS
 
 
@@ -28,5 +28,6 @@ class Examiner:
     def examine(self, now: Snapshot) -> list[Finding]:
         """Return this tick's findings, the most urgent first, and take the tick into the past."""
         found = [detector.inspect(now, self.past) for detector in self.detectors.values()]
-        self.past.append(now)
-        return [finding for finding in found if finding is not None]
+        findings = [finding for finding in found if finding is not None]
+        self.past.append(now, ill=any(finding.pathology in UPSETTING for finding in findings))
+        return findings

@@ -20,6 +20,7 @@ from supervisor.records import Snapshot
 CAPACITY: Final = 200  # accepted values per series
 SHIFT: Final = 50  # rejected values in a row that make a new level
 REFRESH: Final = 8  # accepted values between two computations of median and MAD
+LONGEST_ILL: Final = 200  # ill ticks in a row after which their level is a level like any other
 MAD_TO_SIGMA: Final = 1.4826  # for a normal distribution
 
 
@@ -91,19 +92,30 @@ class Past:
         self.losses: deque[float] = deque(maxlen=CAPACITY)  # finite ones, outliers included
         self.samples: deque[Snapshot] = deque(maxlen=64)  # the sampled ticks
         self._first: list[float] = []
+        self._ill = 0  # ill ticks in a row
 
-    def append(self, now: Snapshot) -> None:
-        """Take in one tick."""
+    def append(self, now: Snapshot, *, ill: bool = False) -> None:
+        """Take in one tick. The usual levels take nothing from ticks that are `ill`, for LONGEST_ILL ticks at most."""
+        self._ill = self._ill + 1 if ill else 0
         if now.finite:
-            self.loss.floor = 0.5 * abs(self.loss.centre) if len(self.loss) else 0.0
-            self.loss.add(now.loss)
-            if now.grad_norm > 0.0:
-                self.log_grad_norm.add(math.log10(now.grad_norm))
+            if not 0 < self._ill <= LONGEST_ILL:
+                self._learn(now)
             self.losses.append(now.loss)
             if len(self._first) < 2 * REFRESH:
                 self._first.append(now.loss)
         if now.sample is not None:
             self.samples.append(now)
+
+    def _learn(self, now: Snapshot) -> None:
+        self.loss.floor = 0.5 * abs(self.loss.centre) if len(self.loss) else 0.0
+        self.loss.add(now.loss)
+        if now.grad_norm > 0.0:
+            self.log_grad_norm.add(math.log10(now.grad_norm))
+
+    def level(self, count: int) -> float:
+        """Return the median of the last `count` finite losses, outliers included; NaN before there were any."""
+        recent = list(islice(reversed(self.losses), count))
+        return float(np.median(recent)) if recent else math.nan
 
     @property
     def initial_loss(self) -> float:

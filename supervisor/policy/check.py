@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from supervisor.policy.document import Document, KeyPath
+from supervisor.policy.document import Document
 from supervisor.policy.fields import found, parameters_of
 from supervisor.policy.ladder import accept, ladder
 from supervisor.policy.model import Limits, Observe, Rung, Verify
@@ -83,10 +83,10 @@ class _Check:
         content = dict(self._mapping(name))
         if name == "verify" and "trials" in content:
             trials = content.pop("trials")
-            if trials is True:
-                self.document.complain((name, "trials"), "trials are not available in this version. Write `trials: false`")
-            elif trials is not False:
-                self.document.complain((name, "trials"), f"expected true or false, found {found(trials)}")
+            if trials is not False:
+                later = "trials are not available in this version. Write `trials: false`"
+                message = later if trials is True else f"expected true or false, found {found(trials)}"
+                self.document.complain((name, "trials"), message)
         return accept(self.document, (name,), content, parameters_of(cls))
 
     def _detect(self) -> dict[str, dict[str, Any] | None]:
@@ -98,21 +98,21 @@ class _Check:
             return None
         if isinstance(value, dict):
             return accept(self.document, path, value, parameters_of(self.vocabulary.detectors[name]))
-        self.document.complain(path, f"expected a mapping of thresholds, or null to switch it off, found {found(value)}")
+        self.document.complain(path, f"expected a mapping of thresholds, or null (switched off), found {found(value)}")
         return None
 
     def _respond(self) -> dict[str, tuple[Rung, ...]]:
-        return {name: ladder(self.document, ("respond", name), value, self.vocabulary) for name, value in self._known("respond")}
+        document, words = self.document, self.vocabulary
+        return {name: ladder(document, ("respond", name), value, words) for name, value in self._known("respond")}
 
     def _known(self, key: str) -> list[tuple[str, Any]]:
         """Return the entries of a section whose keys are pathologies that can be detected."""
-        return [entry for entry in self._mapping(key).items() if self._allowed((key, entry[0]), self.vocabulary.reject_pathology)]
-
-    def _allowed(self, path: KeyPath, reject: Callable[[str], str | None]) -> bool:
-        message = reject(str(path[-1]))
-        if message:
-            self.document.complain(path, message)
-        return message is None
+        entries = self._mapping(key)
+        refusals = {name: self.vocabulary.reject_pathology(name) for name in entries}
+        for name, refusal in refusals.items():
+            if refusal is not None:
+                self.document.complain((key, name), refusal)
+        return [(name, value) for name, value in entries.items() if refusals[name] is None]
 
     def _forbid(self) -> frozenset[str]:
         names = self.document.data.get("forbid")
@@ -122,7 +122,8 @@ class _Check:
             self.document.complain(("forbid",), f"expected a list of remedies, found {found(names)}")
             return frozenset()
         for index, name in enumerate(names):
-            bad = self.vocabulary.reject_forbidden(name) if isinstance(name, str) else f"expected a remedy, found {found(name)}"
-            if bad:
-                self.document.complain(("forbid", index), bad)
+            word = isinstance(name, str)
+            refusal = self.vocabulary.reject_forbidden(name) if word else f"expected a remedy, found {found(name)}"
+            if refusal is not None:
+                self.document.complain(("forbid", index), refusal)
         return frozenset(name for name in names if isinstance(name, str))

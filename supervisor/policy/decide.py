@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from supervisor.policy.ledger import Incident, Ledger
 from supervisor.policy.model import Policy, Rung, Treatment
-from supervisor.records import PATHOLOGIES, Decision, Finding
+from supervisor.records import PATHOLOGIES, UPSETTING, Decision, Finding
 
 _SKIP: Final = Rung((Treatment("skip_step"),))
 _URGENT: Final = "non_finite"
@@ -42,7 +42,9 @@ def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger
     if guard and ledger.skips_in_a_row >= policy.limits.consecutive_skips:
         reason = f"{ledger.skips_in_a_row} steps in a row were skipped, the limit is {policy.limits.consecutive_skips}"
         return len(ladder), Rung((Treatment("stop"),)), reason
-    waiting = incident.probation is not None or (not urgent and finding.tick < ledger.quiet_until)
+    waiting = _others_first(finding, ledger) or (
+        finding.pathology not in UPSETTING and finding.tick < ledger.quiet_until
+    )
     if not waiting:
         chosen = _next_rung(policy, ladder, finding, incident, ledger)
         if chosen is not None:
@@ -50,6 +52,13 @@ def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger
     if guard:
         return len(ladder), _SKIP, "the standing guard: a non-finite step is never taken"
     return None
+
+
+def _others_first(finding: Finding, ledger: Ledger) -> bool:
+    """Return whether a rung for this illness, or a more urgent one, is on probation: one cause at a time."""
+    rank = _urgency(finding.pathology)
+    on_probation = [name for name, incident in ledger.incidents.items() if incident.probation is not None]
+    return any(_urgency(name) <= rank for name in on_probation)
 
 
 def _allows_skip(policy: Policy, ladder: Sequence[Rung]) -> bool:

@@ -14,12 +14,14 @@ from typing import Any, Final
 import yaml
 
 from supervisor.errors import PolicyError
-from supervisor.policy.nodes import MAX_DEPTH, TAG, compose
+from supervisor.policy.nodes import TAG, compose
 
 KeyPath = tuple[str | int, ...]
 Place = tuple[int, int]  # line and column, from 1
 
 MAX_BYTES: Final = 256 * 1024
+
+
 def dotted(path: KeyPath) -> str:
     """Return `respond.dead_units[1]` for ("respond", "dead_units", 1)."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{_printable(key)}" for key in path)
@@ -37,10 +39,13 @@ class Document:
     shown: str  # the path as the user gave it
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[KeyPath, Place] = field(default_factory=dict)  # of the key, or of the item of a list
+    unreadable: set[KeyPath] = field(default_factory=set)  # complained of already: they hold null
     _problems: list[tuple[Place, str]] = field(default_factory=list)
 
     def complain(self, path: KeyPath, message: str, place: Place | None = None) -> None:
-        """Note a problem at `path`, or at `place` if it is no key's."""
+        """Note a problem at `path`, or at `place` if it is no key's. One is enough for what cannot be read."""
+        if path in self.unreadable:
+            return
         place = place or self._nearest(path)
         at = f"{self.shown}:{place[0]}:{place[1]}" if place else self.shown
         self._problems.append((place or (0, 0), ": ".join(part for part in (at, dotted(path), message) if part)))
@@ -62,8 +67,8 @@ def read_file(path: Path, shown: str) -> Document:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        message = f"{shown}: cannot read the policy: {error.strerror}"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        message = f"{shown}: cannot read the policy: {getattr(error, 'strerror', error)}"
         raise PolicyError(message) from None
     try:
         return read(content.decode("utf-8-sig"), shown)
@@ -100,9 +105,9 @@ def _root(text: str, shown: str) -> yaml.Node | None:
         message = f"{shown}{at}: not readable as YAML: {because}"
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        message = f"{shown}:{line}: not readable as YAML: character {error.character!r} is not allowed"
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        message = f"{shown}: not readable as YAML: {error}"
+        column = error.position - text.rfind("\n", 0, error.position)
+        character = ascii(text[error.position])
+        message = f"{shown}:{line}:{column}: not readable as YAML: character {character} is not allowed"
     else:
         return node
     raise PolicyError(message)
@@ -127,9 +132,10 @@ def _value(node: yaml.Node, path: KeyPath, document: Document) -> Any:  # noqa: 
         try:
             return _SCALARS[node.tag](node.value)
         except (ValueError, KeyError):
-            document.complain(path, f"not a {node.tag.removeprefix(TAG)} that can be read: {node.value[:40]!r}")
-            return None
-    document.complain(path, f"tags are not allowed, found {node.tag[:60]!r}")
+            document.complain(path, f"cannot be read as {node.tag.removeprefix(TAG)}: {node.value[:40]!r}")
+    else:
+        document.complain(path, f"tags are not allowed, found {node.tag[:60]!r}")
+    document.unreadable.add(path)
     return None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from supervisor.errors import PolicyError
 from supervisor.policy import shipped
@@ -13,13 +12,6 @@ from supervisor.policy.check import Part
 from supervisor.policy.document import Document, read_file
 from supervisor.policy.fields import found
 from supervisor.policy.model import Limits, Observe, Policy, Rung, Verify
-
-_PATH_MARKS: Final = (".yaml", ".yml", "/", os.sep)
-
-
-def looks_like_path(name: str) -> bool:
-    """Return whether `name` is a path and not the name of a shipped policy."""
-    return any(mark in name for mark in _PATH_MARKS)
 
 
 def lineage(document: Document, file: Path | None) -> Iterator[Document]:
@@ -53,7 +45,7 @@ def _parent(document: Document, file: Path | None) -> Path | None:
     if not isinstance(name, str) or not name or not name.isprintable():
         document.complain(("extends",), f"expected a shipped policy's name or a relative path, found {found(name)}")
         return None
-    if not looks_like_path(name):
+    if not shipped.looks_like_path(name):
         if name in shipped.names():
             return shipped.shipped_path(name)
         document.complain(("extends",), shipped.no_such(name))
@@ -61,7 +53,7 @@ def _parent(document: Document, file: Path | None) -> Path | None:
     folder = Path() if file is None else file.parent
     if (folder / name).is_file():
         return folder / name
-    document.complain(("extends",), f"no file {name[:200]!r} in {folder.resolve()}")
+    document.complain(("extends",), f"no file {str(folder / name)!r}")
     return None
 
 

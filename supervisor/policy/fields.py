@@ -20,12 +20,12 @@ from pydantic.fields import FieldInfo
 from supervisor.policy.model import Limits, Observe, Verify
 
 BOUNDS: Final[Mapping[type, Mapping[str, Any]]] = {
-    Observe: {"activations_every": Annotated[int, Field(ge=1, description="ticks between two samples of the activations")]},
+    Observe: {"activations_every": Annotated[int, Field(ge=1, description="ticks between activation samples")]},
     Verify: {"probation": Annotated[int, Field(ge=1, description="ticks between applying a rung and its verdict")]},
     Limits: {
-        "interventions": Annotated[int, Field(ge=0, description="rungs applied in the whole run, reflexes not counted")],
+        "interventions": Annotated[int, Field(ge=0, description="rungs applied in a run, reflexes not counted")],
         "cooldown": Annotated[int, Field(ge=0, description="ticks after a verdict before the next rung")],
-        "consecutive_skips": Annotated[int, Field(ge=1, description="skipped steps in a row before the training is stopped")],
+        "consecutive_skips": Annotated[int, Field(ge=1, description="skipped steps in a row before it stops")],
     },
 }
 """What the policy's own sections accept; the model holds their defaults."""
@@ -65,7 +65,6 @@ class Parameter:
         return accepted
 
 
-@functools.cache
 def parameters_of(cls: type) -> dict[str, Parameter]:
     """Return the parameters of a dataclass by name. What is no field (a ClassVar) is none."""
     hints = {**typing.get_type_hints(cls, include_extras=True), **BOUNDS.get(cls, {})}

@@ -33,7 +33,8 @@ def ladder(document: Document, path: KeyPath, given: Any, vocabulary: Vocabulary
     if not isinstance(given, list):
         document.complain(path, f"expected a list of rungs, found {found(given)}")
         return ()
-    return tuple(rung for index, item in enumerate(given) if (rung := _rung(document, (*path, index), item, vocabulary)))
+    rungs = [_rung(document, (*path, index), item, vocabulary) for index, item in enumerate(given)]
+    return tuple(rung for rung in rungs if rung is not None)
 
 
 def _rung(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary) -> Rung | None:  # noqa: ANN401 - plain data
@@ -73,9 +74,12 @@ def _single(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary
 
 def _crowded(remedy: str, other: str, vocabulary: Vocabulary) -> str:
     """Return what to say about a second key beside a remedy: mostly a parameter that is not indented enough."""
+    known = parameters_of(vocabulary.remedies[remedy]) if remedy in vocabulary.remedies else {}
+    if other in known or other == "budget":
+        return f"a parameter of {remedy!r} stands one level deeper: `{remedy}: {{{other}: ...}}`"
     if other in vocabulary.remedies:
-        return f"one remedy to an item; several are tried as one as a list: [{remedy}, {other}]"
-    return f"a parameter of {remedy!r} stands one level deeper: {remedy}: {{{other[:60]}: ...}}"
+        return f"one remedy to an item; several that are tried as one are a list: `[{remedy}, {other}]`"
+    return f"one remedy to an item, found {remedy[:60]!r} and {other[:60]!r}"
 
 
 def _treatment(

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from supervisor.records import REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
+
+
+RELAPSE: Final = 200  # ticks after a cure within which the same illness is the same incident
+
+CLIPS: Final = frozenset({"clip_norm", "clip_value"})
 
 
 @dataclass
@@ -21,11 +27,17 @@ class Probation:
     began: int  # tick
     loss_before: float  # the usual loss when it was applied
     loss_noise: float
+    sightings: int = 0  # ticks since on which the finding was seen
+
+    @property
+    def remedies(self) -> frozenset[str]:
+        """The names of its remedies."""
+        return frozenset(decision.remedy for decision in self.decisions)
 
     @property
     def reflex(self) -> bool:
         """Whether it consists of reflexes only."""
-        return all(decision.remedy in REFLEXES for decision in self.decisions)
+        return self.remedies <= REFLEXES
 
 
 @dataclass
@@ -46,7 +58,7 @@ class Ledger:
     def __init__(self) -> None:
         self.incidents: dict[str, Incident] = {}  # open ones, by pathology
         self.worked: dict[str, int] = {}  # pathology: the rung that resolved it last
-        self.relapses: Counter[str] = Counter()
+        self._healed: dict[str, tuple[int, Incident]] = {}  # pathology: when a rung healed it, and the incident
         self.interventions = 0  # rungs applied, reflexes not counted
         self.quiet_until = 0  # tick; the cooldown
         self.skips_in_a_row = 0
@@ -63,11 +75,21 @@ class Ledger:
         for finding in findings:
             incident = self.incidents.get(finding.pathology)
             if incident is None:
-                self.incidents[finding.pathology] = Incident(finding, finding.tick)
+                self.incidents[finding.pathology] = self._opened(finding)
                 opened.append(finding)
             else:
                 incident.last_seen = finding.tick
+                if incident.probation is not None:
+                    incident.probation.sightings += 1
         return opened
+
+    def _opened(self, finding: Finding) -> Incident:
+        """Return a new incident. A relapse goes on where the healed one stood: what it used up stays used up."""
+        incident = Incident(finding, finding.tick)
+        healed, before = self._healed.get(finding.pathology, (0, None))
+        if before is not None and finding.tick - healed <= RELAPSE:
+            incident.used, incident.failed = before.used, before.failed
+        return incident
 
     def note_decisions(self, decisions: Sequence[Decision]) -> None:
         """Note the decisions of one rung before they are carried out."""
@@ -107,6 +129,8 @@ class Ledger:
             self.quiet_until = verdict.tick + cooldown
         if verdict.status == "resolved":
             self.worked[verdict.pathology] = rung
+            if not probation.reflex:
+                self._healed[verdict.pathology] = (verdict.tick, incident)
             del self.incidents[verdict.pathology]
-        elif verdict.status == "worsened":
-            incident.failed.add(rung)
+        elif verdict.status == "worsened" or probation.remedies <= CLIPS:
+            incident.failed.add(rung)  # a clip that ran its course has shown what it can do

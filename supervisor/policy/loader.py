@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from supervisor.errors import PolicyError
-from supervisor.policy import shipped as _shipped
 from supervisor.policy.check import Part, check
-from supervisor.policy.document import MAX_DEPTH, Document, KeyPath, read, read_file
-from supervisor.policy.extends import lineage, looks_like_path, merge
+from supervisor.policy.document import Document, KeyPath, read, read_file
+from supervisor.policy.extends import lineage, merge
 from supervisor.policy.fields import found
 from supervisor.policy.model import Policy
-from supervisor.policy.shipped import shipped, shipped_text
+from supervisor.policy.nodes import MAX_DEPTH
+from supervisor.policy.shipped import locate, shipped, shipped_text
 from supervisor.policy.vocabulary import Vocabulary
 from supervisor.policy.writer import to_dict, to_yaml
 
@@ -27,13 +27,8 @@ def load(name_or_path: str | Path, vocabulary: Vocabulary = _ALL) -> Policy:
 
     Raises PolicyError with every problem of the file and of what it extends, in the order of their places.
     """
-    if isinstance(name_or_path, str) and not looks_like_path(name_or_path) and not Path(name_or_path).is_file():
-        path = _shipped.shipped_path(name_or_path)
-    elif isinstance(name_or_path, str) and name_or_path in _shipped.names():
-        path = _shipped.shipped_path(name_or_path)
-    else:
-        path = Path(name_or_path)
-    shown = str(name_or_path) if path == Path(name_or_path) else str(path)
+    path = locate(name_or_path)
+    shown = str(path) if path.is_absolute() else str(name_or_path)
     return _resolve(read_file(path, shown), path, vocabulary)
 
 
@@ -50,7 +45,7 @@ def from_dict(content: Mapping[str, Any], vocabulary: Vocabulary = _ALL) -> Poli
 
 
 def _resolve(document: Document, file: Path | None, vocabulary: Vocabulary) -> Policy:
-    if "name" not in document.data:
+    if "name" not in document.data and ("name",) not in document.places:
         document.complain((), "the policy needs a name: `name: my-policy`")
     documents: list[Document] = []
     parts: list[Part] = []

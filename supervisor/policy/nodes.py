@@ -30,7 +30,7 @@ _CORE: Final = (
 class CoreResolver(BaseResolver):
     """What a plain scalar is, by YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc] # PyYAML keeps it on the class
 
 
 for _name, _pattern, _first in _CORE:
@@ -50,9 +50,10 @@ class _Loader(Reader, Scanner, Parser, Composer, CoreResolver):
 
     def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 - PyYAML's signature
         """Compose a node, unless it is an alias, has an anchor, or lies too deep."""
-        event: Any = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not allowed: write it out", event.start_mark)
+            message = "anchors and aliases are not allowed: write it out"
+            raise yaml.MarkedYAMLError(None, None, message, event.start_mark)
         if self._depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
         self._depth += 1
@@ -64,7 +65,12 @@ class _Loader(Reader, Scanner, Parser, Composer, CoreResolver):
 def compose(text: str) -> yaml.Node | None:
     """Return the root node of the one document in `text`; None if it is empty.
 
-    Raises YAMLError, and ValueError or OverflowError: PyYAML lets those of chr() and int() through.
+    Raises MarkedYAMLError with a place, or ReaderError for a character that YAML does not allow.
     """
-    node: yaml.Node | None = _Loader(text).get_single_node()
+    loader = _Loader(text)
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+    except (ValueError, OverflowError):  # of chr() and int(): PyYAML lets them through
+        message = "an escape or number that stands for nothing"
+        raise yaml.MarkedYAMLError(None, None, message, loader.get_mark()) from None
     return node

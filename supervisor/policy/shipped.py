@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from supervisor.errors import PolicyError
@@ -41,6 +42,33 @@ def shipped_path(name: str) -> Path:
     if name in names():
         return folder() / f"{name}.yaml"
     raise PolicyError(no_such(name))
+
+
+def text_of(name_or_path: str) -> str:
+    """Return the text of a policy as it was written. Raises PolicyError if there is none."""
+    path = locate(name_or_path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        message = f"{name_or_path}: cannot read the policy: {getattr(error, 'strerror', error)}"
+        raise PolicyError(message) from None
+
+
+def looks_like_path(name: str) -> bool:
+    """Return whether `name` is a path and not the name of a shipped policy."""
+    return any(mark in name for mark in (".yaml", ".yml", "/", os.sep))
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """Return the file of a shipped policy or the path given; a shipped name wins over a file called so.
+
+    Raises PolicyError for a word that is neither. Whether a path leads to a file is for its reader to find out.
+    """
+    if isinstance(name_or_path, Path) or looks_like_path(name_or_path):
+        return Path(name_or_path)
+    if name_or_path not in names() and Path(name_or_path).is_file():
+        return Path(name_or_path)
+    return shipped_path(name_or_path)
 
 
 def no_such(name: str) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from supervisor.policy.model import Policy, Rung
 from supervisor.policy.nodes import CoreResolver
 
+_NEW: Final[dict[Any, Any]] = CoreResolver.yaml_implicit_resolvers
+_OLD: Final[dict[Any, Any]] = yaml.SafeDumper.yaml_implicit_resolvers  # YAML 1.1: `on` is true, `1:30` is 90
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes a word that any YAML reader, old or new, would take for something else."""
 
 
-_Dumper.yaml_implicit_resolvers = {
-    first: [*CoreResolver.yaml_implicit_resolvers.get(first, []), *yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])]
-    for first in {*CoreResolver.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
-}
+_Dumper.yaml_implicit_resolvers = {first: [*_NEW.get(first, []), *_OLD.get(first, [])] for first in {*_NEW, *_OLD}}
 _Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
 
 
@@ -47,4 +47,6 @@ def _item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list
 
 def to_yaml(policy: Policy) -> str:
     """Return the policy as YAML."""
-    return yaml.dump(to_dict(policy), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(
+        to_dict(policy), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+    )

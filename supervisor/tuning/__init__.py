@@ -1,1 +1,1 @@
-"""Thresholds fitted to recorded runs with Optuna."""
+"""Thresholds fitted to recorded runs with Optuna. The only room that knows it."""

@@ -13,9 +13,10 @@ from typing import Final
 
 from supervisor.diagnoses.past import Past
 from supervisor.policy.ledger import Incident, Probation
-from supervisor.records import Finding, Snapshot, Verdict
+from supervisor.records import UPSETTING, Finding, Snapshot, Verdict
 
 SETTLED: Final = 5  # ticks without the finding that prove a reflex
+STUBBORN: Final = 4  # sightings of an upset training that show that the remedy does not hold it
 QUIET: Final = 100  # ticks after which a finding that nobody treated counts as over
 
 
@@ -44,13 +45,15 @@ def _early(incident: Incident, trial: Probation, now: Snapshot, length: int) -> 
     seen_again = incident.last_seen > trial.began and incident.last_seen == now.tick
     if pathology == "non_finite" and seen_again:
         return _verdict(trial, now, "persisted", f"non-finite again {now.tick - trial.began} ticks later")
+    if pathology in UPSETTING and seen_again and trial.sightings >= STUBBORN:
+        return _verdict(trial, now, "persisted", f"seen on {trial.sightings} of {now.tick - trial.began} ticks since")
     if pathology != "non_finite" and not now.finite and not trial.reflex:
         return _verdict(trial, now, "worsened", "loss or gradients became non-finite during the probation")
     return None
 
 
 def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, length: int) -> Verdict:
-    level = past.loss.centre if not past.losses else _recent(past, max(4, length // 4))
+    level = past.level(max(4, length // 4))
     limit = trial.loss_before + max(6.0 * trial.loss_noise, 0.2 * abs(trial.loss_before))
     figures = {"loss": level, "loss_before": trial.loss_before, "loss_limit": limit, "last_seen": incident.last_seen}
     if math.isfinite(limit) and not level <= limit and not trial.reflex:
@@ -58,11 +61,6 @@ def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, leng
     if incident.last_seen > trial.began + length // 2:
         return _verdict(trial, now, "persisted", "the finding was still seen late in the probation", figures)
     return _verdict(trial, now, "resolved", f"not seen for {now.tick - incident.last_seen} ticks", figures)
-
-
-def _recent(past: Past, count: int) -> float:
-    recent = sorted(list(past.losses)[-count:])
-    return recent[len(recent) // 2]
 
 
 def close_quiet(incident: Incident, now: Snapshot) -> Verdict | None:

@@ -1,0 +1,72 @@
+"""Bounding the gradient norm."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from supervisor.errors import RemedyRefused
+from supervisor.remedies.clip_norm import ClipNorm
+from supervisor.run import Clip, TrainingRun
+from tests.remedies.sick import decision, sick_run
+
+
+def grad_norm(run: TrainingRun) -> float:
+    return math.sqrt(sum(float(p.grad.double().square().sum()) for p in run.parameters if p.grad is not None))
+
+
+def test_auto_takes_the_typical_norm_and_holds_for_this_tick_alone() -> None:
+    run = sick_run()
+    effect = ClipNorm().apply(run, decision("exploding_gradients", typical=1e-3))
+    assert run.clip == Clip("norm", 1e-3, until=5)
+    assert effect.changes["max_norm"] == (None, 1e-3)
+    assert run.clip_gradients(grad_norm(run))
+    assert grad_norm(run) == pytest.approx(1e-3)
+
+
+def test_a_held_limit_covers_the_following_ticks() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=1e-3, hold=2).apply(run, decision())
+    run.clock.tick += 2
+    assert run.clip_gradients(grad_norm(run))
+    run.clock.tick += 1
+    assert not run.clip_gradients(10.0)
+
+
+@pytest.mark.parametrize("typical", [None, math.nan, math.inf, 0.0, -1.0, "0.5"])
+def test_auto_without_a_usable_typical_norm_is_refused(typical: object) -> None:
+    with pytest.raises(RemedyRefused, match="set a number"):
+        ClipNorm().apply(sick_run(), decision(typical=typical))
+
+
+def test_a_void_step_has_nothing_to_clip_unless_the_limit_is_held() -> None:
+    run = sick_run()
+    run.void_step("rolled back")
+    with pytest.raises(RemedyRefused, match="rolled back"):
+        ClipNorm(max_norm=1.0).apply(run, decision())
+
+
+def test_behind_a_rollback_in_the_same_rung_it_clips_the_ticks_to_come() -> None:
+    run = sick_run()
+    run.void_step("rolled back")
+    ClipNorm(max_norm=1.0, hold=3).apply(run, decision())
+    assert run.clip == Clip("norm", 1.0, until=8)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_gradients_that_are_not_finite_are_refused(value: float) -> None:
+    run = sick_run()
+    gradient = run.parameters[0].grad
+    assert gradient is not None
+    gradient.view(-1)[0] = value
+    with pytest.raises(RemedyRefused, match="not finite"):
+        ClipNorm(max_norm=1.0).apply(run, decision())
+
+
+def test_undo_brings_back_the_earlier_limit() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=2.0).apply(run, decision())
+    earlier = run.clip
+    ClipNorm(max_norm=1.0).apply(run, decision()).undo()
+    assert run.clip is earlier
