@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from supervisor import supervise
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
-
-    from supervisor import Report
+from supervisor import Report, supervise
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (batch, 1, 8, 8) from 0 to 1, labels (batch,)
 
 torch.set_num_threads(1)  # the models are small: one thread is the fastest
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training, and what its healthy twin does otherwise."""
+
+    title: str
+    network: Callable[[], nn.Module]
+    optimizer: Callable[[nn.Module], Optimizer]
+    epochs: int
+    schedule: Callable[[int], float] | None = None  # step: factor of the learning rate
+    twin: Callable[[], nn.Module] | None = None
+    twin_optimizer: Callable[[nn.Module], Optimizer] | None = None
+    twin_schedule: Callable[[int], float] | None = None
+
+    def healthy(self) -> Case:
+        """Return the same task, well configured."""
+        return Case(
+            title=f"{self.title}, well configured",
+            network=self.twin or self.network,
+            optimizer=self.twin_optimizer or self.optimizer,
+            epochs=self.epochs,
+            schedule=self.twin_schedule or self.schedule,
+        )
 
 
 def digits(seed: int = 0) -> tuple[DataLoader[Batch], Batch]:
@@ -33,7 +55,7 @@ def digits(seed: int = 0) -> tuple[DataLoader[Batch], Batch]:
     train_x, test_x = (torch.tensor(part, dtype=torch.float32).reshape(-1, 1, 8, 8) for part in split[:2])
     train_y, test_y = (torch.tensor(part) for part in split[2:])
     shuffle = torch.Generator().manual_seed(seed)
-    loader: DataLoader[Batch] = DataLoader(TensorDataset(train_x, train_y), 64, shuffle=True, generator=shuffle)
+    loader: DataLoader[Any] = DataLoader(TensorDataset(train_x, train_y), 64, shuffle=True, generator=shuffle)
     return loader, (test_x, test_y)
 
 
@@ -46,11 +68,26 @@ def accuracy(model: nn.Module, held_out: Batch) -> float:
     return right
 
 
-def train_bare(
-    model: nn.Module, optimizer: Optimizer, data: Iterable[Batch], epochs: int, scheduler: LRScheduler | None = None,
-) -> None:  # fmt: skip
+def dead_share(model: nn.Module, held_out: Batch) -> float | None:
+    """Return the share of ReLU units that are silent on all held-out images; None without ReLUs."""
+    hidden, silent, units = held_out[0], 0, 0
+    if not isinstance(model, nn.Sequential):
+        return None
+    with torch.no_grad():
+        for layer in model:
+            hidden = layer(hidden)
+            if isinstance(layer, nn.ReLU):
+                awake = (hidden > 0).flatten(2).any(2).any(0) if hidden.ndim > 2 else (hidden > 0).any(0)
+                silent, units = silent + int((~awake).sum()), units + awake.numel()
+    return silent / units if units else None
+
+
+def train_bare(case: Case, data: DataLoader[Batch]) -> nn.Module:
     """Train without a supervisor: the loop everybody has."""
-    for _ in range(epochs):
+    model = case.network()
+    optimizer = case.optimizer(model)
+    scheduler = LambdaLR(optimizer, case.schedule) if case.schedule is not None else None
+    for _ in range(case.epochs):
         for images, labels in data:
             optimizer.zero_grad()
             loss = cross_entropy(model(images), labels)
@@ -58,35 +95,64 @@ def train_bare(
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
+    return model
 
 
 def train_supervised(
-    model: nn.Module,
-    optimizer: Optimizer,
-    data: Iterable[Batch],
-    epochs: int,
-    scheduler: LRScheduler | None = None,
-    held_out: Batch | None = None,
-    **settings: object,
-) -> Report:
-    """Train the same with a supervisor: the loss is a function of a batch, the rest is its business."""
+    case: Case,
+    data: DataLoader[Batch],
+    held_out: Batch,
+    tracking: str | None = "mlflow",
+    run_dir: Path | None = None,
+) -> tuple[nn.Module, Report]:
+    """Train the same with a supervisor: the loss is a function of a batch, the rest is the supervisor's."""
+    model = case.network()
+    optimizer = case.optimizer(model)
 
     def train_step(batch: Batch) -> torch.Tensor:
         images, labels = batch
         return cross_entropy(model(images), labels)
 
     def evaluate() -> dict[str, float]:
-        assert held_out is not None
         score = accuracy(model, held_out)
         return {"loss": 1.0 - score, "accuracy": score}
 
-    return supervise(
+    report = supervise(
         train_step,
         model=model,
         optimizer=optimizer,
         data=data,
-        epochs=epochs,
-        scheduler=scheduler,
-        evaluate=evaluate if held_out is not None else None,
-        **settings,  # type: ignore[arg-type]
+        epochs=case.epochs,
+        scheduler=LambdaLR(optimizer, case.schedule) if case.schedule is not None else None,
+        evaluate=evaluate,
+        tracking=tracking,
+        run_dir=run_dir,
     )
+    return model, report
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of an example."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--no-mlflow", dest="tracking", action="store_const", const=None, default="mlflow")
+    return options
+
+
+def compare(case: Case, seed: int = 0) -> None:
+    """Train without and with the supervisor from one seed, and the healthy twin; print the held-out accuracies."""
+    settings = parser(None).parse_args()
+    data, held_out = digits(seed)
+    torch.manual_seed(seed)
+    bare = train_bare(case, data)
+    data, held_out = digits(seed)
+    torch.manual_seed(seed)
+    supervised, report = train_supervised(case, data, held_out, tracking=settings.tracking)
+    data, held_out = digits(seed)
+    torch.manual_seed(seed)
+    twin = train_bare(case.healthy(), data)
+    print(f"\n{case.title}, {case.epochs} epochs, held-out accuracy (chance is 0.10):")
+    for name, model in (("unsupervised", bare), ("supervised", supervised), ("healthy twin", twin)):
+        dead = dead_share(model, held_out)
+        beside = f"   dead units {dead:.0%}" if dead is not None else ""
+        print(f"  {name:<13} {accuracy(model, held_out):.3f}{beside}")
+    print(f"\n{report.summary()}")

@@ -47,18 +47,46 @@ SQUASHING: Final = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "sof
 """Functions whose output is pinned at both ends."""
 
 MULTIPLICATIONS: Final[frozenset[Any]] = frozenset(
-    {torch.mul, torch.multiply, Tensor.mul, Tensor.mul_, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__},
+    {
+        torch.mul,
+        torch.multiply,
+        Tensor.mul,
+        Tensor.mul_,
+        Tensor.multiply,
+        Tensor.__mul__,
+        Tensor.__rmul__,
+        Tensor.__imul__,
+    },
 )
 
 _MODULES: Final = tuple(
     getattr(nn, name)
-    for name in (
-        "ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Softplus Hardswish Sigmoid Tanh Hardsigmoid Hardtanh "
-        "Softsign RReLU PReLU Threshold"
-    ).split()
+    for name in [
+        "ReLU",
+        "ReLU6",
+        "LeakyReLU",
+        "ELU",
+        "SELU",
+        "CELU",
+        "GELU",
+        "SiLU",
+        "Mish",
+        "Softplus",
+        "Hardswish",
+        "Sigmoid",
+        "Tanh",
+        "Hardsigmoid",
+        "Hardtanh",
+        "Softsign",
+        "RReLU",
+        "PReLU",
+        "Threshold",
+    ]
 )
 
-_CLAMPS: Final[frozenset[Any]] = frozenset({torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, Tensor.clamp_})
+_CLAMPS: Final[frozenset[Any]] = frozenset(
+    {torch.clamp, Tensor.clamp, torch.clamp_min, Tensor.clamp_min, Tensor.clamp_}
+)
 
 
 def is_activation_module(module: nn.Module) -> bool:
@@ -75,7 +103,7 @@ def function_name(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
         return name
     if func in _CLAMPS:
         low = kwargs.get("min", args[1] if len(args) > 1 else None)
-        high = kwargs.get("max", args[2] if len(args) > 2 else None)  # noqa: PLR2004
+        high = kwargs.get("max", args[2] if len(args) > 2 else None)
         if high is None and not isinstance(low, Tensor) and low == 0:
             return "relu"
     return None

@@ -151,7 +151,7 @@ class Tape:
         for recorder in self.recorders:
             try:
                 recorder.close(report)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a mirror may be anyone's code
                 _log.exception("%s failed while it closed; the journal is complete", type(recorder).__name__)
 
     def _append(self, kind: str, data: Mapping[str, Any]) -> Entry:
@@ -165,7 +165,7 @@ class Tape:
         for recorder in tuple(self.recorders):
             try:
                 call(recorder)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self.recorders.remove(recorder)
                 _log.exception("%s failed and is dropped; the journal goes on", type(recorder).__name__)
                 self._append("note", {"text": f"{type(recorder).__name__} failed and was dropped: {error!r}"})

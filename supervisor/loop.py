@@ -19,13 +19,14 @@ from supervisor.journal import Tape
 from supervisor.policy import Policy
 from supervisor.policy.decide import decide
 from supervisor.policy.ledger import Incident, Ledger
-from supervisor.records import REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
+from supervisor.records import REFLEXES, UPSETTING, Decision, Finding, Outcome, Snapshot, Verdict
 from supervisor.registry import REMEDIES
 from supervisor.remedies.base import Effect
 from supervisor.run import Clip, TrainingRun
 from supervisor.signals import Sensor
 from supervisor.verification import close_quiet, judge
 
+LEVEL = 20  # ticks whose median is the level of the loss
 Losses = list[torch.Tensor]  # 0-dim, detached, one a micro-batch
 
 _WITHIN_THE_TICK = REFLEXES | {"advise", "stop"}
@@ -64,7 +65,7 @@ class Supervisor:
         now = self.observe(compute, batches)
         findings = self.diagnose(now)
         self.verify(now)
-        self.respond(now, findings)
+        self.respond(findings)
         self.advance(now)
         self.record(now)
         return now
@@ -96,11 +97,13 @@ class Supervisor:
                 continue
             if verdict.status == "worsened":
                 verdict = replace(verdict, undone=self._undo(incident))
+            if verdict.status != "resolved" and self._clip_by is not None and self._clip_by.id in verdict.decisions:
+                self.run.clip = None  # a clip that does not hold it only slows what comes next
             self.verdicts.append(verdict)
             self.tape.line("verdict", verdict)
             self.ledger.note_verdict(verdict, self.policy.limits.cooldown)
 
-    def respond(self, now: Snapshot, findings: Sequence[Finding]) -> None:
+    def respond(self, findings: Sequence[Finding]) -> None:
         """Decide and act; where a rung is refused, decide again at once."""
         self.run.silent_units = self.sensor.silent_units() if findings else {}
         while decisions := decide(self.policy, self._open(findings), self.ledger):
@@ -112,10 +115,18 @@ class Supervisor:
             for outcome in outcomes:
                 self.outcomes.append(outcome)
                 self.tape.line("outcome", outcome)
-            past = self.examiner.past
-            self.ledger.note_outcomes(decisions, outcomes, (past.level(5), past.loss.scale))
+            self.ledger.note_outcomes(decisions, outcomes, self._level_before(decisions[0].finding))
             if all(outcome.status == "applied" for outcome in outcomes):
                 break
+
+    def _level_before(self, finding: Finding) -> tuple[float, float]:
+        """Return the loss, and its noise, that a remedy for `finding` is measured against.
+
+        An upset training has lost its level already: what was usual just before is what it must come back to.
+        """
+        past = self.examiner.past
+        usual, noise = past.healthy_level(LEVEL)
+        return (usual if finding.pathology in UPSETTING else past.level(LEVEL // 4)), noise
 
     def _open(self, findings: Sequence[Finding]) -> list[Finding]:
         return [finding for finding in findings if finding.pathology in self.ledger.incidents]

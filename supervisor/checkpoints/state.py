@@ -23,7 +23,7 @@ from supervisor.run import Surgery, TrainingRun
 
 @dataclass(frozen=True, eq=False)
 class _OptimizerState:
-    states: dict[nn.Parameter, dict[str, Any]]  # tensors cloned
+    states: dict[torch.Tensor, dict[str, Any]]  # tensors cloned
     groups: list[dict[str, Any]]  # without "params"
 
 
@@ -87,7 +87,7 @@ def _copy(into: list[torch.Tensor], source: list[torch.Tensor]) -> None:
     with torch.no_grad():
         for place in {(t.device, t.dtype) for t in into}:
             chosen = [i for i, t in enumerate(into) if (t.device, t.dtype) == place]
-            torch._foreach_copy_([into[i] for i in chosen], [source[i] for i in chosen])  # noqa: SLF001
+            torch._foreach_copy_([into[i] for i in chosen], [source[i] for i in chosen])
 
 
 def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:
@@ -142,4 +142,3 @@ def restore_rng(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state:
         torch.cuda.set_rng_state_all(state["cuda"])
-

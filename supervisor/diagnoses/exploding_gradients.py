@@ -25,7 +25,7 @@ from supervisor.registry import DETECTORS
 class ExplodingGradients:
     """Spikes against the accepted past, and divergence from the first ticks on."""
 
-    z: Annotated[float, Field(ge=3, le=20, description="robust standard deviations of log10 norms above the median")] = 6.0
+    z: Annotated[float, Field(ge=3, le=20, description="robust sigmas of log10 norms above the median")] = 6.0
     ratio: Annotated[float, Field(ge=2, le=1000, description="at least this many times the median norm")] = 10.0
     history: Annotated[int, Field(ge=8, le=100, description="accepted ticks before spikes are judged")] = 20
     update_ratio: Annotated[float, Field(ge=0.1, le=10, description="update norm over weight norm of a layer")] = 0.5
@@ -51,7 +51,7 @@ class ExplodingGradients:
         evidence = {
             "value": now.grad_norm,
             "limit": 10.0**limit,
-            "typical": 10.0**series.centre,
+            **_usual(past),
             "sigmas": (value - series.centre) / max(series.scale, 1e-6),
             "loss": now.loss,
             "loss_limit": loss_limit,
@@ -70,12 +70,11 @@ class ExplodingGradients:
         if not hit.any() or not worse:
             return None
         where = tuple(layer.name for layer, bad in zip(now.anatomy.layers, hit, strict=True) if bad)
-        typical = 10.0 ** (past.log_grad_norm.centre if len(past.log_grad_norm) else 0.0)
         evidence = {
             "value": float(ratios.max()),
             "limit": self.update_ratio,
             "figure": "update norm / weight norm",
-            "typical": typical,
+            **_usual(past),
             "grad_norm": now.grad_norm,
             "loss": now.loss,
             "initial_loss": past.initial_loss,
@@ -85,8 +84,22 @@ class ExplodingGradients:
     def _absolute(self, now: Snapshot, past: Past, limit: float) -> Finding | None:
         if now.grad_norm <= limit:
             return None
-        evidence = {"value": now.grad_norm, "limit": limit, "typical": limit, "window": len(past.log_grad_norm)}
+        evidence = {
+            "value": now.grad_norm,
+            "limit": limit,
+            **_usual(past),
+            "usual_max": limit,
+            "window": len(past.log_grad_norm),
+        }
         return Finding("exploding_gradients", now.tick, now.step, _loudest(now), 0.7, _cause(now), evidence)
+
+
+def _usual(past: Past) -> dict[str, float]:
+    """Return the median norm of the accepted past, and the largest usual one: 3 sigma, at least twice the median."""
+    series = past.log_grad_norm
+    if not len(series):
+        return {}
+    return {"typical": 10.0**series.centre, "usual_max": 10.0 ** series.upper(3.0, math.log10(2.0))}
 
 
 def _weighty(now: Snapshot) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

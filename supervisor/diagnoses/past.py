@@ -117,6 +117,14 @@ class Past:
         recent = list(islice(reversed(self.losses), count))
         return float(np.median(recent)) if recent else math.nan
 
+    def healthy_level(self, count: int) -> tuple[float, float]:
+        """Return median and robust standard deviation of the last `count` usual losses: the level to come back to."""
+        recent = np.array(list(islice(reversed(self.loss.values), count)))
+        if not recent.size:
+            return math.nan, math.nan
+        median = float(np.median(recent))
+        return median, MAD_TO_SIGMA * float(np.median(np.abs(recent - median)))
+
     @property
     def initial_loss(self) -> float:
         """The median of the first finite losses; NaN before there were any."""

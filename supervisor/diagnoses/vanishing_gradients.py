@@ -30,10 +30,10 @@ BOUNDS: Final = {"sigmoid": 0.25, "tanh": 1.0, "hardsigmoid": 1 / 6, "softsign":
 class VanishingGradients:
     """An exponential decay over the depth, seen in several samples, and no progress."""
 
-    decades: Annotated[float, Field(ge=1, le=8, description="log10 of the decay from the last layer to the first")] = 3.0
+    decades: Annotated[float, Field(ge=1, le=8, description="log10 of the decay over the depth")] = 3.0
     fit: Annotated[float, Field(ge=0, le=1, description="r squared of the exponential fit, at least")] = 0.6
     window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 40
-    min_norm: Annotated[float | None, Field(gt=0, description="an absolute limit on the first layer's norm instead")] = None
+    min_norm: Annotated[float | None, Field(gt=0, description="a limit on the first layer's norm instead")] = None
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
         """Return a finding if the fitted decay exceeds the limit and the loss stands where it began."""

@@ -41,7 +41,7 @@ class OwnedForm:
         loss = loss_of(self.train_fn(batch))
         share = loss if of == 1 else loss / of
         try:
-            share.backward()  # type: ignore[no-untyped-call]
+            share.backward()
         except RuntimeError as error:
             if self._first and "second time" in str(error):
                 message = (
@@ -76,7 +76,7 @@ def loss_of(result: Any) -> torch.Tensor:  # noqa: ANN401 - what a user's functi
     loss = result.get("loss") if isinstance(result, Mapping) else result
     if not isinstance(loss, torch.Tensor):
         where = 'mapping whose "loss" is' if isinstance(result, Mapping) else "value"
-        message = f"train_fn: returned a {where} {kind_of(loss)}; expected the loss as a scalar tensor. Add `return loss`"
+        message = f"train_fn: returned a {where} {kind_of(loss)}; expected a scalar tensor. Add `return loss`"
         raise TrainStepError(message)
     if loss.numel() != 1:
         message = f"train_fn: returned a loss of shape {tuple(loss.shape)}; expected a scalar. Return loss.mean()"

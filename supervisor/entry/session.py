@@ -47,7 +47,7 @@ class Session:
         )  # fmt: skip
         self.form = OwnedForm(training.train_fn, self.run)
         self.evaluation = Evaluation(training.evaluate, training.evaluate_every)
-        self.tape = Tape(self.run_dir, recorders_of(training, self.run_dir), self.run.clock)
+        self.tape = Tape(self.run_dir, recorders_of(training), self.run.clock)
         self.supervisor = Supervisor(self.run, self.policy, self.tape)
         self.background = service("background")()
         self.last: Snapshot | None = None
@@ -72,6 +72,7 @@ class Session:
         return report
 
     def _loop(self, progress: Progress) -> tuple[Status, str]:
+        end: tuple[Status, str] | None = None
         for group in self.batches:
             self.last = now = self.supervisor.step(lambda group=group: self._compute(group), group)  # type: ignore[misc]
             if now.finite:
@@ -81,10 +82,8 @@ class Session:
             self._evaluate(due=self.evaluation.due(self.run.clock.step))
             if (end := self._end()) is not None:
                 break
-        else:
-            end = ("completed", "the data ended")
         self._evaluate(due=self.evaluation.due_at_end(self.run.clock.step))
-        return end
+        return end or ("completed", "the data ended")
 
     def _compute(self, group: list[Any]) -> list[torch.Tensor]:
         """Run forward and backward. Until the first loss is known to be one, everything can be and is put back."""

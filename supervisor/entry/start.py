@@ -36,9 +36,9 @@ def new_run_dir(training: Training) -> Path:
     return run_dir
 
 
-def recorders_of(training: Training, run_dir: Path) -> list[Recorder]:
+def recorders_of(training: Training) -> list[Recorder]:
     """Return what mirrors the journal: the figures on disk, and what `tracking` asks for."""
-    recorders: list[Recorder] = [MetricsRecorder(run_dir)]
+    recorders: list[Recorder] = [MetricsRecorder()]
     if training.tracking == "mlflow":
         recorders.append(service("mlflow")())
     elif training.tracking is not None and not isinstance(training.tracking, str):
@@ -83,7 +83,7 @@ def write_capabilities(tape: Tape, run: TrainingRun, policy: Policy) -> None:
     }
     tape.line("capability", facts)
     if left_out:
-        shown = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")  # noqa: PLR2004
+        shown = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
         tape.note(f"{len(left_out)} trainable parameters are in no optimizer and will not be trained: {shown}")
     for remedy in sorted(policy.remedies & REFLEXES):
         tape.line("standing", {"remedy": remedy, "policy": policy.name})

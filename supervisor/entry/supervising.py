@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from supervisor.entry.session import Session
-from supervisor.entry.training import Evaluate, Training, TrainFn
+from supervisor.entry.training import Evaluate, TrainFn, Training
 from supervisor.journal import Recorder
 from supervisor.policy import Policy
 from supervisor.recording.report import Report
 
 
-def supervise(  # noqa: PLR0913 - the public contract
+def supervise(
     train_fn: TrainFn | Training,
     *,
     model: nn.Module | None = None,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -83,8 +82,9 @@ class Training:
                 raise NotYetError(message)
 
     def _check_train_fn(self) -> None:
-        if not callable(self.train_fn):
-            message = f"train_fn: expected a function of one batch that returns the loss, got {kind_of(self.train_fn)}"
+        given: object = self.train_fn
+        if not callable(given):
+            message = f"train_fn: expected a function of one batch that returns the loss, got {kind_of(given)}"
             raise UsageError(message)
         try:
             inspect.signature(self.train_fn).bind(object())
@@ -112,4 +112,3 @@ class Training:
 def kind_of(value: Any) -> str:  # noqa: ANN401 - anything a user may pass
     """Return what `value` is, for an error message."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.80}"
-

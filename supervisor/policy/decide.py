@@ -80,7 +80,7 @@ def _next_rung(
             continue
         if names == {"skip_step"} and finding.evidence.get("origin") == "parameters":
             continue  # the next step would start from the same ruined parameters
-        if spent and names != {"stop"} and names != {"advise"}:
+        if spent and names not in ({"stop"}, {"advise"}):
             continue
         return index, rung, _why(ladder, index, incident, ledger, finding)
     if incident.advised:

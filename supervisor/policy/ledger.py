@@ -13,8 +13,7 @@ from typing import Final
 
 from supervisor.records import REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
 
-
-RELAPSE: Final = 200  # ticks after a cure within which the same illness is the same incident
+RELAPSE: Final = 1000  # ticks after a cure within which the same illness is the same incident
 
 CLIPS: Final = frozenset({"clip_norm", "clip_value"})
 

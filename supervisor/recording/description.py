@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from supervisor.journal import Entry
 from supervisor.recording.incidents import Attempt, Fact, Incident, attempts_of, incidents_of, result_of, runs_of
-from supervisor.recording.wording import became, changes, headline, layers, measured, number, trouble
+from supervisor.recording.wording import became, changes, headline, listing, measured, number, trouble
 
 NOTE_LIMIT: Final = 8000  # characters; MLflow cuts off the rest
 PARAM_LIMIT: Final = 500
-ROWS: Final = 1000
+ROWS: Final = 1000  # in the table of decisions
+INCIDENTS: Final = 20  # in the description
 DIVIDER: Final = "\n\n---\n\n#### Supervisor\n\n"
 
 PARAMS: Final = (
@@ -20,8 +21,8 @@ PARAMS: Final = (
     "device",
 )  # fmt: skip
 COLUMNS: Final = (
-    "id", "tick", "step", "pathology", "seen", "layers", "cause", "remedy", "params", "rung", "reason", "outcome",
-    "changes", "verdict", "became",
+    "id", "tick", "pathology", "remedy", "verdict", "reason", "seen", "layers", "cause", "params", "rung", "outcome",
+    "changes", "became", "step",
 )  # fmt: skip
 
 
@@ -58,9 +59,9 @@ def _row(attempt: Attempt, decision: Fact) -> list[Any]:
     verdict = str(attempt.verdict["status"]) if attempt.verdict is not None else ""
     changed = changes(Attempt((decision,), own, None))
     return [
-        decision["id"], decision["tick"], decision["step"], finding["pathology"], measured(finding),
-        layers(finding["where"]), finding["cause"], decision["remedy"], json.dumps(decision["params"]),
-        int(decision["rung"]) + 1, decision["reason"], outcome, changed, verdict, became(attempt),
+        decision["id"], decision["tick"], finding["pathology"], decision["remedy"], verdict, decision["reason"],
+        measured(finding), listing(finding["where"], most=12), finding["cause"], json.dumps(decision["params"]),
+        int(decision["rung"]) + 1, outcome, changed, became(attempt), decision["step"],
     ]  # fmt: skip
 
 
@@ -74,7 +75,9 @@ def describe(story: Fact, picture: str | None, limit: int = NOTE_LIMIT) -> str:
     lines = [f"**{_cell(headline(story))}**", ""]
     if incidents:
         lines += ["| | incident | became | done | suspected cause | seen |", "| --- " * 6 + "|"]
-        lines += [_incident(n, incident) for n, incident in enumerate(incidents, start=1)]
+        lines += [_incident(n, incident) for n, incident in enumerate(incidents[:INCIDENTS], start=1)]
+        if len(incidents) > INCIDENTS:
+            lines.append(f"| | and {len(incidents) - INCIDENTS} more | | | | |")
         lines.append("")
     if picture:
         lines += [f"![timeline]({picture})", ""]
@@ -90,7 +93,7 @@ def _incident(position: int, incident: Incident) -> str:
     done = ", then ".join(group[0].remedies for group in runs_of(incident.attempts)) or "nothing"
     what = f"tick {first['tick']}: {measured(first)}"
     cells = (position, incident.pathology, incident.status, done, first["cause"], what)
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+    return "| " + " &nbsp; | ".join(_cell(cell) for cell in cells) + " |"  # MLflow sets cells without a gap
 
 
 def _decision(group: list[Attempt]) -> list[str]:

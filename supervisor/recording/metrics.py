@@ -102,11 +102,10 @@ class MetricsRecorder:
 
     run_id: str | None = None
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
+    def __init__(self) -> None:
         self._writer: MetricsWriter | None = None
 
-    def open(self, start: Entry, run_dir: Path) -> None:
+    def open(self, start: Entry, run_dir: Path) -> None:  # noqa: ARG002 - the protocol's
         """Create the folder."""
         self._writer = MetricsWriter(run_dir)
 
@@ -121,7 +120,7 @@ class MetricsRecorder:
     def flush(self) -> None:
         """Do nothing: every row is written at once."""
 
-    def close(self, report: Any) -> None:  # noqa: ANN401 - the protocol's
+    def close(self, report: Any) -> None:  # noqa: ANN401, ARG002 - the protocol's
         """Close the files."""
         if self._writer is not None:
             self._writer.close()

@@ -85,6 +85,7 @@ class MlflowRecorder:
         """Send the rest and end the run: within 5 s for a server, 20 s for a store on disk. The rest stays on disk."""
         if self._mirror is None or os.getpid() != self._pid:
             return
+        self._queue.extend(self._points.near(report.ticks))
         self._within(PATIENCE[self._mirror.store.local][1], lambda: self._finish(report.to_dict()))
 
     @property
@@ -181,7 +182,7 @@ class MlflowRecorder:
         mirror = self._running()
         mirror.store.probe()
         mirror.introduce()
-        story |= {"run_id": mirror.run_id, "tracking_uri": self.tracking_uri}
+        story |= {"run_id": mirror.run_id, "tracking_uri": self.tracking_uri, "run_dir": str(mirror.run_dir)}
         mirror.illustrate(story)
         mirror.tell(story, self._extra())
         mirror.end(str(story["status"]))

@@ -41,12 +41,15 @@ class Store:
         return MlflowClient(tracking_uri=self.uri)
 
     def probe(self) -> None:
-        """Raise OSError if the server does not accept a connection.
+        """Raise OSError if the server does not accept a connection, or the database has no place to be.
 
-        MLflow itself would retry a dead server for four minutes before it says so. Behind a proxy, and for stores that
-        are not HTTP, there is nothing to try: they pass.
+        MLflow itself would retry a dead server for four minutes before it says so, a missing folder for one. Behind a
+        proxy, and for other kinds of stores, there is nothing to try: they pass.
         """
         parts = urlsplit(self.uri)
+        if parts.scheme == "sqlite" and not Path(parts.path[1:]).parent.is_dir():
+            message = f"no folder {Path(parts.path[1:]).parent}"
+            raise FileNotFoundError(message)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return
         if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):

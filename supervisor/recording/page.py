@@ -58,9 +58,8 @@ def write_page(run_dir: Path, out: Path, story: Fact | None = None) -> Path:
         _record(run_dir, story),
     ]
     body = "\n".join(filter(None, parts))
-    title = f"{story['health']}: {run_dir.resolve().name}"
-    style = STYLE.read_text(encoding="utf-8")
-    out.write_text(DOCUMENT.format(title=escape(title), style=style, body=body), encoding="utf-8")
+    title, style = escape(f"{story['health']}: {run_dir.resolve().name}"), STYLE.read_text(encoding="utf-8")
+    out.write_text(DOCUMENT.format(title=title, style=style, body=body), encoding="utf-8")
     return out
 
 
@@ -71,7 +70,7 @@ def _word(status: object) -> str:
 def _picture(run_dir: Path, story: Fact) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timeline.png"
-        draw_timeline(run_dir, path)
+        draw_timeline(run_dir, path, dpi=192)  # sharp on a screen with small pixels
         data = base64.b64encode(path.read_bytes()).decode("ascii")
     told = f"Loss and gradient norm over {counted(int(story['ticks']), 'tick')}, interventions marked"
     hint = "A line marks an intervention, a shaded stretch its probation; ✓ resolved, ✗ persisted, ✗✗ worsened."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     model_changes: list[Mapping[str, Any]] = field(default_factory=list)
-    evaluations: list[Mapping[str, Any]] = field(default_factory=list)
+    evaluations: Sequence[Mapping[str, Any]] = field(default_factory=list)
     result: Any = None  # what train_fn returned, in the whole form
 
     @property

@@ -93,7 +93,10 @@ def changes(attempt: Attempt, most: int = 3) -> str:
             pair = change if isinstance(change, (list, tuple)) and len(change) == 2 else (None, change)
             text = number(pair[1]) if pair[0] is None else f"{number(pair[0])} -> {number(pair[1])}"
             places.setdefault(text, {})[str(what)] = None
-    parts = [f"{listing(names, 2)}{':' if len(names) > 1 else ''} {text}" for text, names in places.items()]
+    parts = [
+        f"{next(iter(names))} {text}" if len(names) == 1 else f"{text} in {len(names)} places ({listing(names)})"
+        for text, names in places.items()
+    ]
     return "; ".join(parts[:most]) + (f"; and {len(parts) - most} more" if len(parts) > most else "")
 
 

@@ -26,7 +26,7 @@ class ClipNorm:
 
     max_norm: Annotated[
         Annotated[float, Field(gt=0)] | Literal["auto"],
-        Field(description="L2 norm; auto: the median of the accepted ticks"),
+        Field(description="L2 norm; auto: the largest that is usual, 3 sigma above the median of accepted ticks"),
     ] = "auto"
     hold: Annotated[int | None, Field(ge=0, description="further ticks the limit holds; left out: the probation")] = (
         None
@@ -58,10 +58,10 @@ class ClipNorm:
     def _limit(self, decision: Decision) -> float:
         if self.max_norm != "auto":
             return float(self.max_norm)
-        typical = decision.finding.evidence.get("typical")
-        if isinstance(typical, (int, float)) and math.isfinite(typical) and typical > 0:
-            return float(typical)
-        message = f"max_norm: auto needs the typical norm of accepted ticks, the finding has {typical!r}; set a number"
+        usual_max = decision.finding.evidence.get("usual_max")
+        if isinstance(usual_max, (int, float)) and math.isfinite(usual_max) and usual_max > 0:
+            return float(usual_max)
+        message = f"max_norm: auto needs the largest usual norm, the finding has {usual_max!r}; set a number"
         raise RemedyRefused(message)
 
 

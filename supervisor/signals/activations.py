@@ -77,7 +77,7 @@ class _Watch(TorchFunctionMode):
         self.probe = probe
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever func returns  # fmt: skip
         out = func(*args, **(kwargs or {}))
         self.probe.saw(func, args, kwargs or {}, out)
@@ -160,7 +160,7 @@ class ActivationProbe:
         site = self._watched.setdefault(key, _Watched(key, frame.activation))
         if not frame.activation:
             site.calls.add(call)
-        conv = producer is not None and self.kinds.get(producer) == "conv" and out.ndim > 2  # noqa: PLR2004
+        conv = producer is not None and self.kinds.get(producer) == "conv" and out.ndim > 2
         site.take(out.detach(), 1 if conv else out.ndim - 1)
         return key
 

@@ -32,7 +32,7 @@ def _kind(module: nn.Module, own: list[nn.Parameter]) -> LayerKind:
     for classes, kind in _KINDS:
         if isinstance(module, classes):
             return kind
-    return "linear" if any(p.ndim == 2 for p in own) else "other"  # noqa: PLR2004 - a matrix
+    return "linear" if any(p.ndim == 2 for p in own) else "other"
 
 
 def layers_of(model: nn.Module, trained: list[nn.Parameter]) -> list[LayerParameters]:

@@ -163,4 +163,3 @@ class Sensor:
 
 def _dense(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient
-

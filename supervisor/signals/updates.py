@@ -21,7 +21,9 @@ class UpdateProbe:
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
         self.strides = [max(1, math.ceil(p.numel() / SLICE)) for p in parameters]
-        self.scales = [math.sqrt(p.numel() / math.ceil(p.numel() / s)) for p, s in zip(parameters, self.strides, strict=True)]
+        self.scales = [
+            math.sqrt(p.numel() / math.ceil(p.numel() / s)) for p, s in zip(parameters, self.strides, strict=True)
+        ]
         self._before: list[torch.Tensor] | None = None
 
     def _slices(self) -> list[torch.Tensor]:

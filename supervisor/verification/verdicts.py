@@ -1,9 +1,9 @@
 """The verdict on a rung, from what was seen during its probation. Pure: records and numbers in, a Verdict out.
 
-Resolved: the finding was not seen during the second half of the probation, and the loss is not worse than before.
-Persisted: it was. Worsened: the loss lies above what was usual by more than its noise, or training went
-non-finite under a remedy for something else; then the loop takes the rung back. A rung for an illness in
-which the loss had lost its level already (an explosion, NaN) is compared with the level before the illness.
+Resolved: the finding was not seen during the second half of the probation, and the loss is not above what it was
+before by more than its noise. Persisted: it was seen, or an upset training (explosion, NaN) has not come back to the
+level that was usual before its illness. Worsened: any other remedy left the loss higher, or made the training
+non-finite; then the loop takes the rung back.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def judge(incident: Incident, now: Snapshot, past: Past, probation: int, *, over
     length = SETTLED if trial.reflex and trial.decisions[0].remedy == "skip_step" else probation
     if age == 0 and not over:
         return None
-    if (early := _early(incident, trial, now, length)) is not None:
+    if (early := _early(incident, trial, now)) is not None:
         return early
     if age < length:
         return _verdict(trial, now, "inconclusive", f"the run ended {age} ticks into the probation") if over else None
     return _final(incident, trial, now, past, length)
 
 
-def _early(incident: Incident, trial: Probation, now: Snapshot, length: int) -> Verdict | None:
+def _early(incident: Incident, trial: Probation, now: Snapshot) -> Verdict | None:
     """Return a verdict that need not wait: a skip that did not end it, or a cure that made things non-finite."""
     pathology = incident.finding.pathology
     seen_again = incident.last_seen > trial.began and incident.last_seen == now.tick
@@ -54,10 +54,12 @@ def _early(incident: Incident, trial: Probation, now: Snapshot, length: int) -> 
 
 def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, length: int) -> Verdict:
     level = past.level(max(4, length // 4))
-    limit = trial.loss_before + max(6.0 * trial.loss_noise, 0.2 * abs(trial.loss_before))
+    limit = trial.loss_before + max(3.0 * trial.loss_noise, 0.2 * abs(trial.loss_before))
     figures = {"loss": level, "loss_before": trial.loss_before, "loss_limit": limit, "last_seen": incident.last_seen}
-    if math.isfinite(limit) and not level <= limit and not trial.reflex:
-        return _verdict(trial, now, "worsened", f"loss {level:.4g}, before {trial.loss_before:.4g}", figures)
+    if math.isfinite(limit) and not level <= limit:
+        upset = incident.finding.pathology in UPSETTING  # its state before was ill: nothing to go back to
+        reason = f"loss {level:.4g} has not come back to {trial.loss_before:.4g}, what was usual before"
+        return _verdict(trial, now, "persisted" if upset else "worsened", reason, figures)
     if incident.last_seen > trial.began + length // 2:
         return _verdict(trial, now, "persisted", "the finding was still seen late in the probation", figures)
     return _verdict(trial, now, "resolved", f"not seen for {now.tick - incident.last_seen} ticks", figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Run:
         self.decisions: list[Decision] = []
         self.outcomes: list[Outcome] = []
         self.verdicts: list[Verdict] = []
-        self.evaluations: list[dict[str, Any]] = []
+        self.evaluations: list[Mapping[str, Any]] = []
         self.shots: list[Snapshot] = []
         entry = self.journal.append("start", 0, 0, START | start)
         for recorder in recorders:
@@ -182,10 +182,20 @@ def troubled(run: Run) -> Run:
 @pytest.fixture
 def start_run(tmp_path: Path) -> Callable[..., Run]:
     """Return a function that begins a run in a folder of its own."""
-    return lambda *recorders, **start: Run(tmp_path / "runs" / "bright-otter", recorders, **start)
+
+    def start(*recorders: Any, folder: Path | None = None, **facts: Any) -> Run:
+        return Run(folder or tmp_path / "runs" / "bright-otter", recorders, **facts)
+
+    return start
 
 
 @pytest.fixture
 def troubled_run(start_run: Callable[..., Run]) -> Run:
     """Return a run with two incidents, not ended yet."""
     return troubled(start_run())
+
+
+@pytest.fixture
+def shot() -> Callable[..., Snapshot]:
+    """Return the function that makes the figures of one tick."""
+    return snapshot

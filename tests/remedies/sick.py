@@ -124,7 +124,7 @@ def bare_run() -> TrainingRun:
 
 
 def decision(pathology: str = "vanishing_gradients", *where: str, tick: int = 5, **evidence: Any) -> Decision:
-    finding = Finding(pathology, tick, tick, where, 0.9, "activation functions", {"typical": 0.5, **evidence})
+    finding = Finding(pathology, tick, tick, where, 0.9, "activation functions", {"usual_max": 0.5, **evidence})
     return Decision("d1", "any", {}, finding, 0, "because", tick, tick)
 
 

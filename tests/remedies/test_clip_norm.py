@@ -16,9 +16,9 @@ def grad_norm(run: TrainingRun) -> float:
     return math.sqrt(sum(float(p.grad.double().square().sum()) for p in run.parameters if p.grad is not None))
 
 
-def test_auto_takes_the_typical_norm_and_holds_for_this_tick_alone() -> None:
+def test_auto_takes_the_usual_max_norm_and_holds_for_this_tick_alone() -> None:
     run = sick_run()
-    effect = ClipNorm().apply(run, decision("exploding_gradients", typical=1e-3))
+    effect = ClipNorm().apply(run, decision("exploding_gradients", usual_max=1e-3))
     assert run.clip == Clip("norm", 1e-3, until=5)
     assert effect.changes["max_norm"] == (None, 1e-3)
     assert run.clip_gradients(grad_norm(run))
@@ -34,10 +34,10 @@ def test_a_held_limit_covers_the_following_ticks() -> None:
     assert not run.clip_gradients(10.0)
 
 
-@pytest.mark.parametrize("typical", [None, math.nan, math.inf, 0.0, -1.0, "0.5"])
-def test_auto_without_a_usable_typical_norm_is_refused(typical: object) -> None:
+@pytest.mark.parametrize("usual_max", [None, math.nan, math.inf, 0.0, -1.0, "0.5"])
+def test_auto_without_a_usable_usual_max_norm_is_refused(usual_max: object) -> None:
     with pytest.raises(RemedyRefused, match="set a number"):
-        ClipNorm().apply(sick_run(), decision(typical=typical))
+        ClipNorm().apply(sick_run(), decision(usual_max=usual_max))
 
 
 def test_a_void_step_has_nothing_to_clip_unless_the_limit_is_held() -> None:

@@ -58,10 +58,10 @@ def test_a_refusal_changes_nothing(name: str, pathology: str) -> None:
     run = bare_run()
     before = fingerprint(run)
     if name in NEVER_REFUSE:
-        REMEDIES[name]().apply(run, decision(pathology, "nowhere", typical=None))
+        REMEDIES[name]().apply(run, decision(pathology, "nowhere", usual_max=None))
         return
     with pytest.raises(RemedyRefused, match=r"\w+ \w+"):
-        REMEDIES[name]().apply(run, decision(pathology, "nowhere", typical=None))
+        REMEDIES[name]().apply(run, decision(pathology, "nowhere", usual_max=None))
     assert fingerprint(run) == before
 
 
