@@ -32,6 +32,7 @@ class Case:
     network: Callable[[], nn.Module]
     optimizer: Callable[[nn.Module], Optimizer]
     epochs: int
+    seed: int = 0
     schedule: Callable[[int], float] | None = None  # step: factor of the learning rate
     twin: Callable[[], nn.Module] | None = None
     twin_optimizer: Callable[[nn.Module], Optimizer] | None = None
@@ -44,6 +45,7 @@ class Case:
             network=self.twin or self.network,
             optimizer=self.twin_optimizer or self.optimizer,
             epochs=self.epochs,
+            seed=self.seed,
             schedule=self.twin_schedule or self.schedule,
         )
 
@@ -138,9 +140,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def compare(case: Case, seed: int = 0) -> None:
+def compare(case: Case) -> None:
     """Train without and with the supervisor from one seed, and the healthy twin; print the held-out accuracies."""
-    settings = parser(None).parse_args()
+    settings, seed = parser(None).parse_args(), case.seed
     data, held_out = digits(seed)
     torch.manual_seed(seed)
     bare = train_bare(case, data)

@@ -44,7 +44,7 @@ def main() -> None:
         supervised, report = train_supervised(CASE, *digits(seed), tracking=settings.tracking)
         pairs = zip(bare.state_dict().values(), supervised.state_dict().values(), strict=True)
         same = all(torch.equal(mine, theirs) for mine, theirs in pairs)
-        score = report.evaluations[-1]["accuracy"]
+        score = report.evaluations[-1]["metrics"]["accuracy"]
         identical = "identical" if same else "DIFFERENT"
         print(
             f"seed {seed}: {report.health}, {len(report.interventions)} interventions, held-out accuracy {score:.3f}, "

@@ -99,6 +99,9 @@ class Journal:
         if kind not in KINDS:
             message = f"journal: unknown kind {kind!r}, expected one of {', '.join(sorted(KINDS))}"
             raise ValueError(message)
+        if taken := {"kind", "time"} & data.keys():
+            message = f"journal: a {kind} line cannot have a field of its own called {', '.join(sorted(taken))}"
+            raise ValueError(message)
         entry: Entry = {"kind": kind, "tick": tick, "step": step, "time": time.time(), **plain(data)}
         self._file.write(json.dumps(entry, allow_nan=False) + "\n")
         self._file.flush()

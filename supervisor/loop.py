@@ -171,7 +171,7 @@ class Supervisor:
         rolled_back = any(decision.remedy == "rollback" for decision in decisions)
         self._before = {} if rolled_back else {decisions[0].id: before}
         for surgery in self.run.surgeries[surgeries:]:
-            self.tape.line("model_change", surgery.change)
+            self.tape.line("model_change", {"change": surgery.change})
         self._refresh()
 
     def _refresh(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from supervisor.entry.training import Evaluate, kind_of
 from supervisor.errors import UsageError
+from supervisor.run import Clock
 
 
 class Evaluation:
@@ -26,8 +27,8 @@ class Evaluation:
         """Return whether the state at the end was not evaluated yet."""
         return self.function is not None and step != self._last_step
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        """Return the metrics of the training as it stands. UsageError if they are no numbers."""
+    def evaluate(self, clock: Clock) -> Mapping[str, Any]:
+        """Return tick, step and metrics of the training as it stands. UsageError if they are no numbers."""
         assert self.function is not None
         result = self.function()
         metrics = result if isinstance(result, Mapping) else {"loss": result}
@@ -36,6 +37,6 @@ class Evaluation:
         except (TypeError, ValueError):
             message = f'evaluate: expected a number, or a mapping of numbers with a "loss", got {kind_of(result)}'
             raise UsageError(message) from None
-        self._last_step = step
-        self.history.append({"step": step, **figures})
-        return figures
+        self._last_step = clock.step
+        self.history.append({"tick": clock.tick, "step": clock.step, "metrics": figures})
+        return self.history[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import click
 import torch
 
 from supervisor.checkpoints.state import restore_rng, rng_state
@@ -103,8 +104,23 @@ class Session:
     def _open(self) -> None:
         self.tape.open(start_facts(self.training, self.run, self.policy, self.run_dir))
         write_capabilities(self.tape, self.run, self.policy)
+        self._announce()
         for recorder in self.tape.recorders:
             self.background.every(1.0, recorder.flush, f"flush {type(recorder).__name__}")
+
+    def _announce(self) -> None:
+        """Tell the person at the terminal what is watched, and where to look."""
+        if self.training.progress is False:
+            return
+        run, places = self.run, [getattr(recorder, "open_command", "") for recorder in self.tape.recorders]
+        lines = [
+            f"supervising {type(run.model).__name__}, {sum(p.numel() for p in run.parameters)} trained parameters, "
+            f"form: owned, policy: {self.policy.name}",
+            f"record: {self.run_dir}",
+            *"\n".join(filter(None, places)).splitlines(),
+        ]
+        for line in lines:
+            click.echo(f"supervisor: {line}", err=True)
 
     def _end(self) -> tuple[Status, str] | None:
         """Return how the run ended, or None if it goes on."""
@@ -119,8 +135,7 @@ class Session:
 
     def _evaluate(self, *, due: bool) -> None:
         if due:
-            metrics = self.evaluation.evaluate(self.run.clock.step)
-            self.tape.line("evaluation", {"metrics": metrics})
+            self.tape.line("evaluation", self.evaluation.evaluate(self.run.clock))
 
     def _close(self, status: Status, reason: str) -> Report:
         self.background.shutdown(timeout=2.0)
@@ -151,6 +166,7 @@ class Session:
             run_dir=self.run_dir,
             run_id=mirror.run_id if mirror is not None else None,
             tracking_uri=getattr(mirror, "tracking_uri", None),
+            how_to_open=getattr(mirror, "open_command", ""),
             findings=self.supervisor.findings,
             decisions=self.supervisor.decisions,
             outcomes=self.supervisor.outcomes,

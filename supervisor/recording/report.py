@@ -29,6 +29,7 @@ class Report:
     run_dir: Path
     run_id: str | None = None
     tracking_uri: str | None = None
+    how_to_open: str = ""  # lines that tell a person where the mirror is and how to open it
     findings: list[Finding] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)

@@ -21,7 +21,7 @@ UNFINISHED: Final = "running or killed"
 _RECORDS: Final = {"finding": "findings", "decision": "decisions", "outcome": "outcomes", "verdict": "verdicts"}
 _LISTS: Final = {**_RECORDS, "model_change": "model_changes", "evaluation": "evaluations"}
 _SCALARS: Final = (
-    "status", "health", "ticks", "steps", "final_loss", "best_loss", "stop_reason", "policy", "run_id", "tracking_uri",
+    "status", "health", "ticks", "steps", "final_loss", "best_loss", "stop_reason", "policy", "run_id", "tracking_uri", "how_to_open",
 )  # fmt: skip
 
 
@@ -35,7 +35,9 @@ def story_of(run_dir: Path) -> dict[str, Any]:
     end: Entry | None = None
     for entry in read_journal(run_dir):
         kind = entry["kind"]
-        if kind in _LISTS:
+        if kind == "model_change":
+            story["model_changes"].append(entry["change"])
+        elif kind in _LISTS:
             story[_LISTS[kind]].append(_facts(entry))
         elif kind == "start":
             start = entry
@@ -43,11 +45,17 @@ def story_of(run_dir: Path) -> dict[str, Any]:
             end = entry
     applied = {outcome["decision"] for outcome in story["outcomes"] if outcome["status"] == "applied"}
     story["interventions"] = [d["id"] for d in story["decisions"] if d["id"] in applied and d["remedy"] != "advise"]
-    story |= {"run_dir": str(run_dir), "policy": start.get("policy", ""), "run_id": None, "tracking_uri": None}
+    story |= {
+        "run_dir": str(run_dir),
+        "policy": start.get("policy", ""),
+        "run_id": None,
+        "tracking_uri": None,
+        "how_to_open": "",
+    }
     if end is None:
         return story | _so_far(run_dir, story)
     story |= {name: end[name] for name in _SCALARS if name in end}
-    return story | {"model_changes": end.get("model_changes", story["model_changes"])}
+    return story | {"model_changes": end.get("model_changes", [])}  # less those that a rollback took back
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

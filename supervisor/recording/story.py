@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.recording.incidents import Attempt, Fact, Incident, incidents_of, result_of, runs_of
-from supervisor.recording.wording import became, changes, counted, headline, seen, trouble
+from supervisor.recording.wording import became, changes, counted, headline, seen, trouble, why
 
 
 def tell(story: Fact) -> str:
@@ -19,7 +19,9 @@ def tell(story: Fact) -> str:
         ]
     lines += ["", f"policy {story['policy']}; record in {story['run_dir']}"]
     if story["run_id"]:
-        lines.append(f"MLflow run {story['run_id']} in {story['tracking_uri']}")
+        lines.append(f"MLflow run {story['run_id']}")
+    if story.get("how_to_open"):
+        lines.append(story["how_to_open"])
     return "\n".join(lines)
 
 
@@ -43,8 +45,8 @@ def _attempts(group: list[Attempt]) -> list[str]:
     first, last = group[0], group[-1]
     times = f" {len(group)} times, to tick {last.tick}" if len(group) > 1 else ""
     changed = changes(first)
-    done = f"   tick {first.tick}: {first.remedies}{times} (rung {first.rung + 1})"
-    lines = [done + (f": {changed}" if changed else ""), f"      why: {first.reason}"]
+    done = f"   tick {first.tick}: {first.remedies}{times} ({why(first)})"
+    lines = [done + (f": {changed}" if changed else "")]
     if problems := trouble(first):
         lines.append(f"      not done: {problems}")
     else:

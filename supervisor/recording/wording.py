@@ -120,6 +120,11 @@ def became(attempt: Attempt) -> str:
     return told + (f" ({details})" if details else "") + undone
 
 
+def why(attempt: Attempt) -> str:
+    """Return which rung of the ladder it was and what had been tried: the reason's last words."""
+    return attempt.reason.rpartition(" (")[2].removesuffix(")") or f"rung {attempt.rung + 1}"
+
+
 def headline(story: Fact) -> str:
     """Return the verdict over the whole run in one line."""
     done = counted(len(story["interventions"]), "intervention")
