@@ -127,6 +127,7 @@ def train_supervised(
         epochs=case.epochs,
         scheduler=LambdaLR(optimizer, case.schedule) if case.schedule is not None else None,
         evaluate=evaluate,
+        evaluate_every=44,  # two epochs
         tracking=tracking,
         run_dir=run_dir,
     )

@@ -59,6 +59,13 @@ MULTIPLICATIONS: Final[frozenset[Any]] = frozenset(
     },
 )
 
+ELEMENTWISE: Final[frozenset[Any]] = MULTIPLICATIONS | {
+    *(torch.add, torch.sub, torch.div, torch.cat, torch.stack, torch.where, Tensor.add, Tensor.sub, Tensor.div),
+    *(Tensor.add_, Tensor.sub_, Tensor.div_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__, Tensor.__sub__),
+    *(Tensor.__rsub__, Tensor.__isub__, Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__itruediv__),
+}
+"""Functions through which units keep their place: a parameter in one of them (a position, a scale) reads no unit."""
+
 _MODULES: Final = tuple(
     getattr(nn, name)
     for name in [

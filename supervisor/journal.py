@@ -178,7 +178,7 @@ def read_journal(run_dir: Path) -> Iterator[Entry]:
     """Yield the lines of a journal. A torn last line (the process was killed) is left out."""
     path = run_dir / FILE_NAME if run_dir.is_dir() else run_dir
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
         message = f"{path}: cannot read the journal: {error.strerror}. Is this the folder of a supervised run?"
         raise JournalError(message) from None
@@ -186,9 +186,13 @@ def read_journal(run_dir: Path) -> Iterator[Entry]:
         if not line:
             continue
         try:
-            yield json.loads(line)
+            entry = json.loads(line)
         except json.JSONDecodeError as error:
             if number == len(lines):
                 return
             message = f"{path}:{number}: not a JSON line ({error.msg}). The journal was edited or damaged."
             raise JournalError(message) from None
+        if not isinstance(entry, dict) or "kind" not in entry:
+            message = f"{path}:{number}: not a line of a journal: {line:.60}. The journal was edited or damaged."
+            raise JournalError(message)
+        yield entry

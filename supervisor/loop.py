@@ -49,7 +49,8 @@ class Supervisor:
         self.run, self.policy, self.tape = run, policy, tape
         self.examiner = Examiner(build_detectors(policy.detect))
         self.ledger = Ledger()
-        self.sensor = Sensor(run, policy.observe.activations_every)
+        fraction = getattr(self.examiner.detectors.get("dead_units"), "fraction", 1.0)
+        self.sensor = Sensor(run, policy.observe.activations_every, suspicious=0.9 * fraction)
         self.guard = BufferGuard(run.model)
         self.ring = Ring(run) if "rollback" in policy.remedies else None
         run.known_good = self.ring

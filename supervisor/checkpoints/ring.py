@@ -7,6 +7,7 @@ rollback the next target lies deeper.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from supervisor.checkpoints.state import Checkpoint, capture, restore
@@ -28,6 +29,10 @@ class Ring:
         self.states = [capture(run)]
         self.good = {id(self.states[0])}
         self._last_rollback: tuple[int, Checkpoint] | None = None
+        self._before_it = self._memory()
+
+    def _memory(self) -> tuple[list[Checkpoint], set[int], tuple[int, Checkpoint] | None]:
+        return list(self.states), set(self.good), self._last_rollback
 
     def tick(self, *, healthy: bool) -> None:
         """Note the end of a tick; `healthy` means that no finding is open."""
@@ -43,20 +48,26 @@ class Ring:
             self._thin(tick)
 
     def _thin(self, tick: int) -> None:
-        """Keep, for each age, the youngest good state at least that old, and all that are still on trial."""
-        known = tuple(self.run.surgeries)
-        valid = [s for s in self.states if all(surgery in known for surgery in s.surgeries)]
-        good = [s for s in valid if id(s) in self.good]
-        keep = {id(s) for s in valid if id(s) not in self.good}
-        for age in AGES:
-            older = [s for s in good if tick - s.tick >= age]
-            keep.add(id((older or good)[-1 if older else 0])) if good else None
-        keep |= {id(good[-1])} if good else set()
-        self.states = [s for s in valid if id(s) in keep]
+        """Keep one good state of each age, the youngest good one, and all that are still on trial.
+
+        Of the states between two ages the oldest stays, because it is the next to reach the higher age; beyond the
+        highest age it is the youngest.
+        """
+        self.states = [s for s in self.states if self._stands(s)]
+        good = [s for s in self.states if id(s) in self.good]
+        keep = {id(s) for s in self.states} - {id(s) for s in good[:-1]}
+        for low, high in zip(AGES, (*AGES[1:], math.inf), strict=True):
+            between = [s for s in good if low <= tick - s.tick < high]
+            keep |= {id(s) for s in (between[:1] if high < math.inf else between[-1:])}
+        self.states = [s for s in self.states if id(s) in keep]
         self.good &= keep
 
+    def _stands(self, state: Checkpoint) -> bool:
+        """Return whether every surgery that `state` was taken after is still done."""
+        return all(surgery in self.run.surgeries for surgery in state.surgeries)
+
     def _target(self, before_tick: int) -> Checkpoint | None:
-        good = [s for s in self.states if id(s) in self.good and s.tick < before_tick]
+        good = [s for s in self.states if id(s) in self.good and s.tick < before_tick and self._stands(s)]
         if self._last_rollback is not None and self.run.clock.tick - self._last_rollback[0] <= RELAPSE:
             deeper = [s for s in good if s.tick < self._last_rollback[1].tick]
             good = deeper or good[:1]
@@ -72,8 +83,16 @@ class Ring:
         if target is None:
             message = f"no known-good state from before tick {before_tick} is held"
             raise RemedyRefused(message)
+        self._before_it = self._memory()
         restore(self.run, target)
         self.states = [s for s in self.states if s.tick <= target.tick]
         self.good &= {id(s) for s in self.states}
         self._last_rollback = (self.run.clock.tick, target)
         return target.tick, target.step
+
+    def take_back(self) -> None:
+        """Hold again what the last rollback forgot: its rung was taken back, so that it never happened.
+
+        Within the same tick only. The state of the run itself is for the caller to restore.
+        """
+        self.states, self.good, self._last_rollback = self._before_it

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from supervisor.checkpoints.buffers import Kept, copy_tensors, keep_buffers, put_buffers
 from supervisor.run import Surgery, TrainingRun
 
 
@@ -33,7 +34,8 @@ class Checkpoint:
 
     tick: int
     step: int
-    tensors: list[tuple[torch.Tensor, torch.Tensor]]  # (the live one, its copy)
+    parameters: list[tuple[nn.Parameter, torch.Tensor]]  # (the live one, its copy)
+    buffers: Kept
     optimizers: list[_OptimizerState]
     scheduler: dict[str, Any] | None
     rng: dict[str, Any]
@@ -44,13 +46,14 @@ class Checkpoint:
 
 def capture(run: TrainingRun) -> Checkpoint:
     """Return a copy of the state of `run` that shares no storage with it."""
-    live = _live_tensors(run.model)
-    copies = [torch.empty_like(t) for t in live]
-    _copy(copies, live)
+    live = list(run.model.parameters())
+    copies: list[torch.Tensor] = [torch.empty_like(p) for p in live]
+    copy_tensors(copies, [*live])
     return Checkpoint(
         tick=run.clock.tick,
         step=run.clock.step,
-        tensors=list(zip(live, copies, strict=True)),
+        parameters=list(zip(live, copies, strict=True)),
+        buffers=keep_buffers(run.model),
         optimizers=[_optimizer_state(optimizer) for optimizer in run.optimizers],
         scheduler=None if run.scheduler is None else copy.deepcopy(run.scheduler.state_dict()),
         rng=rng_state(run.device),
@@ -63,7 +66,8 @@ def capture(run: TrainingRun) -> Checkpoint:
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """Put `run` back into the captured state, bit for bit. The tick goes on; the step goes back."""
     run.undo_surgeries(checkpoint.surgeries)
-    _copy([live for live, _ in checkpoint.tensors], [kept for _, kept in checkpoint.tensors])
+    copy_tensors([live for live, _ in checkpoint.parameters], [kept for _, kept in checkpoint.parameters])
+    put_buffers(checkpoint.buffers)
     for optimizer, state in zip(run.optimizers, checkpoint.optimizers, strict=True):
         _restore_optimizer(optimizer, state)
     if run.scheduler is not None and checkpoint.scheduler is not None:
@@ -75,19 +79,6 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
         parameter.requires_grad_(requires_grad)
         parameter.grad = None
     run.clock.step = checkpoint.step
-
-
-def _live_tensors(model: nn.Module) -> list[torch.Tensor]:
-    """Return parameters and buffers, shared ones once."""
-    return [*model.parameters(), *model.buffers()]
-
-
-def _copy(into: list[torch.Tensor], source: list[torch.Tensor]) -> None:
-    """Copy lists of tensors, in one fused call for each device and dtype."""
-    with torch.no_grad():
-        for place in {(t.device, t.dtype) for t in into}:
-            chosen = [i for i, t in enumerate(into) if (t.device, t.dtype) == place]
-            torch._foreach_copy_([into[i] for i in chosen], [source[i] for i in chosen])
 
 
 def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:

@@ -3,7 +3,9 @@
 Zeros are not deadness: a healthy ReLU layer outputs 50 % zeros, up to 87 % under SGD, without one dead unit.
 A unit is dead when no input of many batches wakes it. The sensor counts, per unit, the samples it has been silent
 in a row; here the share of a layer that has been silent throughout the window is judged. Harm is capacity
-lost: nearly the whole layer, or a good part of it in a training that no longer makes progress and is not solved.
+lost: nearly the whole layer, or most of it in a training that makes no progress and is not solved. Half is not
+enough: in a deep network at PyTorch's default initialization the signal fades beside the biases, half of the later
+units are silent on every input for a while, and wake up as it learns.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from supervisor.registry import DETECTORS
 class DeadUnits:
     """A share of a layer's units silent in every sample of the window."""
 
-    fraction: Annotated[float, Field(gt=0, le=1, description="share of a layer's units")] = 0.5
-    severe: Annotated[float, Field(gt=0, le=1, description="share of a layer's units that is harm by itself")] = 0.8
+    fraction: Annotated[float, Field(gt=0, le=1, description="share of a layer's units")] = 0.75
+    severe: Annotated[float, Field(gt=0, le=1, description="share of a layer's units that is harm by itself")] = 0.95
     window: Annotated[int, Field(ge=10, le=2000, description="ticks a unit has been silent")] = 60
     samples: Annotated[int, Field(ge=4, le=128, description="samples in the window, at least")] = 16
     zero_fraction: Annotated[float | None, Field(gt=0, lt=1, description="share of zeros in one batch instead")] = None
@@ -43,12 +45,13 @@ class DeadUnits:
         return self._finding(now, shares, limit, SILENCE_LENGTHS[column])
 
     def _no_progress(self, past: Past) -> bool:
-        solved = past.loss.centre < 0.1 * past.initial_loss
+        solved = past.level(min(self.window, 40) // 2) < 0.1 * past.initial_loss
         return past.stands(min(self.window, 40)) and not solved
 
     def _finding(self, now: Snapshot, shares: FloatArray, limit: float, samples: int) -> Finding | None:
         hit = [(site, float(share)) for site, share in zip(now.anatomy.sites, shares, strict=True) if share > limit]
-        hit = [(site, share) for site, share in hit if site.hidden]
+        trained = {None, *(layer.name for layer in now.anatomy.layers)}  # nothing is lost in a frozen one
+        hit = [(site, share) for site, share in hit if site.hidden and site.producer in trained]
         if not hit:
             return None
         where = tuple(dict.fromkeys(site.producer or site.name for site, _ in hit))
@@ -62,4 +65,5 @@ class DeadUnits:
             "shares": {site.name: share for site, share in hit},
             "capacity_lost": lost / max(units, 1),
         }
-        return Finding("dead_units", now.tick, now.step, where, worst, "large learning rate or negative bias", evidence)
+        cause = "large learning rate or negative bias"
+        return Finding("dead_units", now.tick, now.step, where, min(1.0, worst), cause, evidence)

@@ -71,7 +71,7 @@ class ExplodingGradients:
             return None
         where = tuple(layer.name for layer, bad in zip(now.anatomy.layers, hit, strict=True) if bad)
         evidence = {
-            "value": float(ratios.max()),
+            "value": float(ratios[hit].max()),
             "limit": self.update_ratio,
             "figure": "update norm / weight norm",
             **_usual(past),

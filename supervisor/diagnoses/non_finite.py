@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from supervisor.diagnoses.past import Past
 from supervisor.records import Finding, Snapshot
@@ -25,20 +27,30 @@ class NonFinite:
     """Not a threshold but a fact, so there is nothing to set."""
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
-        """Return a finding if the loss or any gradient of this tick is NaN or Inf."""
-        if now.finite:
+        """Return a finding if the loss, a gradient or (on sampled ticks) a parameter is NaN or Inf."""
+        hit = ~np.isfinite(now.grad_norms)
+        ruined = _ruined(now, past)
+        if now.finite and not hit.any() and not ruined.any():
             return None
-        where = [layer.name for layer, norm in zip(now.anatomy.layers, now.grad_norms, strict=True) if not _ok(norm)]
+        where = [layer.name for layer, bad in zip(now.anatomy.layers, hit | ruined, strict=True) if bad]
+        origin = now.origin or ("parameters" if ruined.any() else "gradients" if math.isfinite(now.loss) else "loss")
         evidence = {
             "loss": now.loss,
             "grad_norm": now.grad_norm,
             "layers_hit": len(where),
-            "origin": now.origin,
+            "origin": origin,
             "typical_loss": past.loss.centre,
         }
-        cause = CAUSES.get(now.origin, "unknown")
+        cause = CAUSES.get(origin, "unknown")
         return Finding("non_finite", now.tick, now.step, tuple(where), 1.0, cause, evidence)
 
 
-def _ok(norm: np.float32) -> bool:
-    return bool(np.isfinite(norm))
+def _ruined(now: Snapshot, past: Past) -> npt.NDArray[np.bool_]:
+    """Return which layers hold NaN, or Inf where they held none before: a parameter may be born as -Inf, a mask."""
+    if now.sample is None:
+        return np.zeros(len(now.anatomy.layers), dtype=np.bool_)
+    norms = now.sample.weight_norms
+    shots = [shot for shot in past.samples if shot.anatomy.layers == now.anatomy.layers]
+    earlier = [shot.sample.weight_norms for shot in shots if shot.sample is not None]
+    born = np.isfinite(earlier).any(0) if earlier else np.ones_like(norms, dtype=np.bool_)
+    return np.isnan(norms) | (np.isinf(norms) & born)

@@ -76,7 +76,7 @@ def _chain(now: Snapshot) -> list[int]:
 def _log_rms(shot: Snapshot, chain: list[int]) -> npt.NDArray[np.float64]:
     sizes = np.array([shot.anatomy.layers[i].size for i in chain], dtype=np.float64)
     norms = shot.grad_norms[chain].astype(np.float64)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.log10(norms / np.sqrt(sizes))
 
 

@@ -13,7 +13,8 @@ def groups(data: Iterable[Any], *, steps: int | None, epochs: int | None, accumu
     """Yield lists of `accumulate` batches; a last, shorter one may remain at the end of the data.
 
     Data that can be iterated again is: `epochs` times, or for as long as `steps` need, else once. A one-shot
-    iterator ends where it ends. Raises UsageError at once if there is no first batch.
+    iterator ends where it ends. The batches of a step are fetched before its first forward pass: data that draws
+    random numbers does so in that order. Raises UsageError at once if there is no first batch.
     """
     stream = _stream(data, epochs if epochs is not None or steps is not None else 1)
     first = list(islice(stream, accumulate))

@@ -20,6 +20,8 @@ class Evaluation:
 
     def due(self, step: int) -> bool:
         """Return whether `step` is one to evaluate at. A step repeated after a rollback is due again."""
+        if step < self._last_step:
+            self._last_step = 0  # the state that was evaluated is no more
         due = self.function is not None and self.every is not None and step % self.every == 0
         return due and step != self._last_step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
@@ -13,6 +13,11 @@ from supervisor.entry.training import TrainFn, kind_of
 from supervisor.errors import NotYetError, TrainStepError
 from supervisor.run import TrainingRun
 
+_OWN_BACKWARD: Final = (
+    "train_fn: it calls backward() itself, but no optimizer step. Leave backward() to the supervisor and return "
+    "the loss"
+)
+
 
 class OwnedForm:
     """Forward and backward over the micro-batches of one optimizer step."""
@@ -20,6 +25,7 @@ class OwnedForm:
     def __init__(self, train_fn: TrainFn, run: TrainingRun) -> None:
         self.train_fn, self.run = train_fn, run
         self._first = True
+        self._untouched = True  # no backward has run yet
 
     def compute(self, batches: list[Any]) -> list[torch.Tensor]:
         """Return the detached losses, one a micro-batch; the gradients hold their mean's."""
@@ -39,16 +45,15 @@ class OwnedForm:
 
     def _backward(self, batch: Any, of: int) -> torch.Tensor:  # noqa: ANN401 - a batch may be anything
         loss = loss_of(self.train_fn(batch))
+        if self._untouched and any(p.grad is not None for p in self.run.parameters):
+            raise TrainStepError(_OWN_BACKWARD)  # also where the graph was kept, and a second backward would pass
+        self._untouched = False
         share = loss if of == 1 else loss / of
         try:
             share.backward()
         except RuntimeError as error:
             if self._first and "second time" in str(error):
-                message = (
-                    "train_fn: it calls backward() itself, but no optimizer step. Leave backward() to the supervisor "
-                    "and return the loss"
-                )
-                raise TrainStepError(message) from error
+                raise TrainStepError(_OWN_BACKWARD) from error
             raise
         return loss.detach()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import torch
 
-from supervisor.checkpoints.state import restore_rng, rng_state
+from supervisor.checkpoints.state import restore_rng
 from supervisor.entry.batches import groups
 from supervisor.entry.evaluation import Evaluation
 from supervisor.entry.owned import OwnedForm
@@ -35,11 +35,14 @@ TICKS_PER_STEP: Final = 1.5
 class Session:
     """Holds what one call of `supervise()` needs."""
 
-    def __init__(self, training: Training) -> None:
-        """Check what can be checked without running anything; nothing is changed."""
+    def __init__(self, training: Training, rng: dict[str, Any]) -> None:
+        """Check what can be checked without running anything; nothing is changed.
+
+        `rng` is the state of the random numbers to return to if the first step turns out to be none.
+        """
         assert training.model is not None
         assert training.data is not None
-        self.training = training
+        self.training, self._rng = training, rng
         self.policy = training.policy if isinstance(training.policy, Policy) else Policy.load(training.policy)
         self.run_dir = new_run_dir(training)
         self.run = TrainingRun(training.model, training.optimizers, training.scheduler)
@@ -63,6 +66,8 @@ class Session:
                 status, reason = self._loop(progress)
         except KeyboardInterrupt:
             status, reason = "interrupted", "interrupted from the keyboard"
+            if not self.tape.opened:
+                self._open()
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
             if not self.tape.opened and not isinstance(error, UsageError):
@@ -90,13 +95,12 @@ class Session:
         """Run forward and backward. Until the first loss is known to be one, everything can be and is put back."""
         if self.tape.opened:
             return self.form.compute(group)
-        before = rng_state(self.run.device)
         try:
             losses = self.form.compute(group)
         except UsageError:
             self.supervisor.guard.put_back()
             self.run.drop_gradients()
-            restore_rng(before)
+            restore_rng(self._rng)
             raise
         self._open()
         return losses
@@ -113,9 +117,9 @@ class Session:
         if self.training.progress is False:
             return
         run, places = self.run, [getattr(recorder, "open_command", "") for recorder in self.tape.recorders]
+        what = f"{type(run.model).__name__}, {sum(p.numel() for p in run.parameters)} trained parameters"
         lines = [
-            f"supervising {type(run.model).__name__}, {sum(p.numel() for p in run.parameters)} trained parameters, "
-            f"form: owned, policy: {self.policy.name}",
+            f"supervising {what}, form: owned, policy: {self.policy.name}",
             f"record: {self.run_dir}",
             *"\n".join(filter(None, places)).splitlines(),
         ]
@@ -150,7 +154,9 @@ class Session:
     def _health(self) -> Health:
         if self.supervisor.ledger.incidents:
             return "unresolved"
-        return "recovered" if any(d.intervention for d in self.supervisor.decisions) else "healthy"
+        applied = {outcome.decision for outcome in self.supervisor.outcomes if outcome.status == "applied"}
+        treated = any(d.intervention and d.id in applied for d in self.supervisor.decisions)
+        return "recovered" if treated else "healthy"
 
     def _report(self, status: Status, reason: str) -> Report:
         mirror = next((r for r in self.tape.recorders if r.run_id is not None), None)

@@ -30,6 +30,9 @@ def new_run_dir(training: Training) -> Path:
         name = f"{stamp}-{type(training.model).__name__}-{secrets.token_hex(2)}"
         return (RUNS / name).absolute()
     run_dir = Path(training.run_dir).absolute()
+    if run_dir.exists() and not run_dir.is_dir():
+        message = f"run_dir: {run_dir} is a file. Give a folder, existing or not"
+        raise UsageError(message)
     if (run_dir / FILE_NAME).exists():
         message = f"run_dir: {run_dir} holds a recorded run already. Give another folder, or remove it"
         raise UsageError(message)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from supervisor.checkpoints.state import restore_rng, rng_state
 from supervisor.entry.session import Session
 from supervisor.entry.training import Evaluate, TrainFn, Training
 from supervisor.journal import Recorder
@@ -80,8 +81,20 @@ def supervise(
     else:
         training = Training(train_fn, **arguments)
     training.check()
-    _seed(training.seed)
-    return Session(training).train()
+    before = rng_state(_device(training))
+    try:
+        _seed(training.seed)
+        session = Session(training, before)
+    except BaseException:
+        restore_rng(before)
+        raise
+    return session.train()
+
+
+def _device(training: Training) -> torch.device:
+    """Return the device of the model's first parameter."""
+    assert training.model is not None
+    return next((p.device for p in training.model.parameters()), torch.device("cpu"))
 
 
 def _seed(seed: int | None) -> None:

@@ -61,6 +61,7 @@ class Training:
         if not self.optimizers or not all(isinstance(o, Optimizer) for o in self.optimizers):
             message = f"optimizer: expected a torch.optim.Optimizer or several, got {kind_of(self.optimizer)}"
             raise UsageError(message)
+        self._check_steps()
         if not isinstance(self.data, Iterable):
             message = f"data: expected an iterable of batches, such as a DataLoader, got {kind_of(self.data)}"
             raise UsageError(message)
@@ -96,6 +97,16 @@ class Training:
             raise NotYetError(message) from None
         except ValueError:
             return  # a builtin without a signature: the first call will tell
+
+    def _check_steps(self) -> None:
+        for optimizer in self.optimizers:
+            closure = inspect.signature(optimizer.step).parameters.get("closure")
+            if closure is not None and closure.default is inspect.Parameter.empty:
+                message = (
+                    f"optimizer: {type(optimizer).__name__} needs a closure that computes the loss several times a "
+                    "step, which is not yet available in this version; take Adam or SGD"
+                )
+                raise NotYetError(message)
 
     def _check_counts(self) -> None:
         for name in ("steps", "epochs", "accumulate", "evaluate_every"):

@@ -21,7 +21,8 @@ UNFINISHED: Final = "running or killed"
 _RECORDS: Final = {"finding": "findings", "decision": "decisions", "outcome": "outcomes", "verdict": "verdicts"}
 _LISTS: Final = {**_RECORDS, "model_change": "model_changes", "evaluation": "evaluations"}
 _SCALARS: Final = (
-    "status", "health", "ticks", "steps", "final_loss", "best_loss", "stop_reason", "policy", "run_id", "tracking_uri", "how_to_open",
+    "status", "health", "ticks", "steps", "final_loss", "best_loss", "stop_reason", "policy", "run_id", "tracking_uri",
+    "how_to_open",
 )  # fmt: skip
 
 

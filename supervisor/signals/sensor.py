@@ -19,11 +19,11 @@ from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample, Sna
 from supervisor.run import TrainingRun
 from supervisor.signals.activations import ActivationProbe
 from supervisor.signals.anatomy import layers_of, read
+from supervisor.signals.norms import norms
 from supervisor.signals.origin import origin_of
 from supervisor.signals.updates import UpdateProbe
 
 FIRST_TICKS: Final = 4  # sampled one and all
-SUSPICIOUS: Final = 0.2  # share of silent units in one sample that makes the next tick a sampled one
 SILENT_SAMPLES: Final = 8  # samples in a row that make a unit worth re-initializing
 LONGEST_SUSPICION: Final = 64  # ticks sampled in a row
 
@@ -31,9 +31,9 @@ LONGEST_SUSPICION: Final = 64  # ticks sampled in a row
 class Sensor:
     """Measures a TrainingRun. It changes nothing, and touches no random numbers."""
 
-    def __init__(self, run: TrainingRun, activations_every: int) -> None:
-        """Sample every `activations_every` ticks."""
-        self.run, self.every = run, activations_every
+    def __init__(self, run: TrainingRun, activations_every: int, suspicious: float = 1.0) -> None:
+        """Sample every `activations_every` ticks, and again at once where a share `suspicious` of a layer is silent."""
+        self.run, self.every, self.suspicious = run, activations_every, suspicious
         self._bind()
         self._suspicion = 0
         self._again = False
@@ -44,8 +44,9 @@ class Sensor:
         self.parameters = [p for entry in owned for p in entry.parameters]
         names = {id(p): entry.layer.name for entry in owned for p in entry.parameters}
         self._layers = {entry.layer.name: entry for entry in owned}
-        kinds = {name: entry.layer.kind for name, entry in self._layers.items()}
-        self.probe = ActivationProbe(self.run.model, names, kinds)
+        modules = self.run.model.named_modules()
+        frozen = {id(p): path or "model" for path, module in modules for p in module.parameters(recurse=False)}
+        self.probe = ActivationProbe(self.run.model, {**frozen, **names})
         self.updates = UpdateProbe(self.parameters)
         self._owner = names
         self._arrange(list(self._layers))
@@ -95,24 +96,22 @@ class Sensor:
 
     def _learn(self) -> None:
         """Take over what the forward pass showed of the order of layers and of the sites."""
-        order = [*self.probe.layer_order, *(name for name in self._layers if name not in self.probe.layer_order)]
+        seen = [name for name in self.probe.layer_order if name in self._layers]
+        order = [*seen, *(name for name in self._layers if name not in seen)]
         if order != self._order or self.probe.sites() != self.run.anatomy.sites:
             self._arrange(order)
 
     def _gradient_norms(self) -> torch.Tensor:
         gradients = [_dense(p.grad) for p in self.parameters if p.grad is not None]
         self._present = np.array([p.grad is not None for p in self.parameters])
-        if not gradients:
-            return torch.zeros(0, device=self.run.device)
-        norms = torch._foreach_norm(gradients, 2, torch.float32)  # noqa: SLF001 - the fused form has no public name
-        return torch.stack([norm.to(self.run.device) for norm in norms])
+        return norms(gradients, self.run.device)
 
     def _sample_sections(self) -> list[torch.Tensor]:
-        weights = torch._foreach_norm([p.detach() for p in self.parameters], 2, torch.float32)  # noqa: SLF001
+        weights = norms([p.detach() for p in self.parameters], self.run.device)
         moved = self.updates.norms()
         unknown = torch.full((len(self.parameters),), math.nan, device=self.run.device)
         activations = self.probe.figures(self.run.device)
-        return [torch.stack(weights), unknown if moved is None else moved, *activations]
+        return [weights, unknown if moved is None else moved, *activations]
 
     def _assemble(self, figures: FloatArray, *, sampled: bool, batches: list[Any]) -> Snapshot:
         clock = self.run.clock
@@ -156,7 +155,7 @@ class Sensor:
     def _suspect(self, sample: Sample) -> None:
         """Sample again at once while many units are silent: a dead layer is told from a quiet one the sooner."""
         hidden = np.array([site.hidden for site in self.run.anatomy.sites], dtype=np.bool_)
-        suspicious = bool(hidden.any() and sample.silent[hidden, 0].max() > SUSPICIOUS)
+        suspicious = bool(hidden.any() and sample.silent[hidden, 0].max() > self.suspicious)
         self._suspicion = self._suspicion + 1 if suspicious else 0
         self._again = 0 < self._suspicion <= LONGEST_SUSPICION
 

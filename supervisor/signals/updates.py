@@ -1,7 +1,8 @@
 """How far a step moved the weights, from a fixed slice of every parameter.
 
 Norms of whole updates would need a second copy of the model. A strided slice of up to SLICE elements estimates
-the norm of a parameter's update to a few per cent, at a few kilobytes.
+the norm of a parameter's update to a few per cent, at a few kilobytes. The stride shares no factor with the shape,
+so that the slice walks through all rows and columns: a column whose input is always 0 is never moved.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Final
 import torch
 from torch import nn
 
+from supervisor.signals.norms import norms, real
+
 SLICE: Final = 1024  # elements of a parameter that stand for it
 
 
@@ -20,15 +23,15 @@ class UpdateProbe:
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
-        self.strides = [max(1, math.ceil(p.numel() / SLICE)) for p in parameters]
-        self.scales = [
-            math.sqrt(p.numel() / math.ceil(p.numel() / s)) for p, s in zip(parameters, self.strides, strict=True)
-        ]
+        sizes = [real(p.detach()).numel() for p in parameters]
+        self.strides = [_stride(size) for size in sizes]
+        counts = [max(1, math.ceil(size / stride)) for size, stride in zip(sizes, self.strides, strict=True)]
+        self.scales = [math.sqrt(size / count) for size, count in zip(sizes, counts, strict=True)]
         self._before: list[torch.Tensor] | None = None
 
     def _slices(self) -> list[torch.Tensor]:
         pairs = zip(self.parameters, self.strides, strict=True)
-        return [p.detach().reshape(-1)[::stride].float() for p, stride in pairs]
+        return [real(p.detach()).reshape(-1)[::stride].float() for p, stride in pairs]
 
     def remember(self) -> None:
         """Copy the slices as they are now."""
@@ -44,5 +47,12 @@ class UpdateProbe:
             return None
         moved = torch._foreach_sub(self._slices(), self._before)  # noqa: SLF001 - the fused form has no public name
         self._before = None
-        norms = torch.stack(torch._foreach_norm(moved))  # noqa: SLF001
-        return norms * torch.tensor(self.scales, device=norms.device)
+        return norms(list(moved), moved[0].device) * torch.tensor(self.scales, device=moved[0].device)
+
+
+def _stride(count: int) -> int:
+    """Return the smallest stride that leaves at most SLICE of `count` elements and is coprime to `count`."""
+    stride = max(1, math.ceil(count / SLICE))
+    while math.gcd(stride, count) > 1:
+        stride += 1
+    return stride

@@ -32,24 +32,29 @@ def judge(incident: Incident, now: Snapshot, past: Past, probation: int, *, over
     length = SETTLED if trial.reflex and trial.decisions[0].remedy == "skip_step" else probation
     if age == 0 and not over:
         return None
-    if (early := _early(incident, trial, now)) is not None:
+    if (early := _early(incident, trial, now, past)) is not None:
         return early
     if age < length:
         return _verdict(trial, now, "inconclusive", f"the run ended {age} ticks into the probation") if over else None
     return _final(incident, trial, now, past, length)
 
 
-def _early(incident: Incident, trial: Probation, now: Snapshot) -> Verdict | None:
+def _early(incident: Incident, trial: Probation, now: Snapshot, past: Past) -> Verdict | None:
     """Return a verdict that need not wait: a skip that did not end it, or a cure that made things non-finite."""
     pathology = incident.finding.pathology
     seen_again = incident.last_seen > trial.began and incident.last_seen == now.tick
     if pathology == "non_finite" and seen_again:
         return _verdict(trial, now, "persisted", f"non-finite again {now.tick - trial.began} ticks later")
-    if pathology in UPSETTING and seen_again and trial.sightings >= STUBBORN:
+    if pathology in UPSETTING and seen_again and trial.sightings >= STUBBORN and _worse_than_untrained(now, past):
         return _verdict(trial, now, "persisted", f"seen on {trial.sightings} of {now.tick - trial.began} ticks since")
     if pathology != "non_finite" and not now.finite and not trial.reflex:
         return _verdict(trial, now, "worsened", "loss or gradients became non-finite during the probation")
     return None
+
+
+def _worse_than_untrained(now: Snapshot, past: Past) -> bool:
+    """Return whether the loss is far above where it began. Milder excursions mostly heal by themselves: wait."""
+    return not now.loss <= past.initial_loss + abs(past.initial_loss)
 
 
 def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, length: int) -> Verdict:

@@ -1,0 +1,20 @@
+"""The L2 norms of many tensors in one fused call."""
+
+from __future__ import annotations
+
+import torch
+
+
+def real(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a complex tensor as pairs of real numbers, any other as it is."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def norms(tensors: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Return the norm of each tensor: (tensors,), float32, on `device`. Half types are summed in float32."""
+    if not tensors:
+        return torch.zeros(0, device=device)
+    parts = [real(tensor) for tensor in tensors]
+    dtype = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
+    found = torch._foreach_norm(parts, 2, dtype)  # noqa: SLF001 - the fused form has no public name
+    return torch.stack([norm.to(device) for norm in found]).float()

@@ -1,0 +1,76 @@
+"""One place where an activation is applied, while it is watched: who reads it, and which units stay silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+
+from supervisor.activations import SILENT_AT_ZERO
+from supervisor.records import SILENCE_LENGTHS, Site
+
+ROWS: Final = 32  # inputs (pixels of one too) that make a sample: tiny batches add up, their silence says nothing
+
+Key = tuple[str, str, str | None]  # owner, function, producer
+
+
+@dataclass
+class Watched:
+    """One site while the forward runs, and the silence of its units over the samples."""
+
+    key: Key
+    module: bool  # an activation module, not a functional call
+    calls: set[int] = field(default_factory=set)
+    consumers: dict[str, None] = field(default_factory=dict)
+    gate: bool = False
+    units: int = 0
+    rows: int = 0  # inputs since the last sample
+    awake: torch.Tensor | None = None  # (units,) bool, since the last sample
+    silent_for: torch.Tensor | None = None  # (units,) int32, samples in a row
+    zeros: torch.Tensor | None = None  # 0-dim, this forward
+
+    def take(self, out: torch.Tensor, *, conv: bool) -> None:
+        """Take in one output of the activation, (batch, units, ...) where `conv`, else (..., units)."""
+        if not out.numel():
+            return  # an expert that no input was routed to has not been silent
+        unit_dim = 1 if conv else out.ndim - 1
+        self.units = out.shape[unit_dim]
+        zero = out == 0
+        self.zeros = zero.float().mean()
+        if self.key[1] not in SILENT_AT_ZERO:
+            return
+        awake = (~zero).movedim(unit_dim, -1).reshape(-1, self.units).any(0)
+        if self.awake is not None and self.awake.shape == awake.shape:
+            self.awake = self.awake | awake
+        else:
+            self.awake, self.rows = awake, 0
+        self.rows += out.numel() // self.units
+
+    def close_sample(self) -> None:
+        """Count the silence of the inputs seen since the last sample, if they are enough for one."""
+        if self.awake is None or self.rows < ROWS:
+            return
+        if self.silent_for is None or self.silent_for.shape != self.awake.shape:
+            self.silent_for = torch.zeros_like(self.awake, dtype=torch.int32)
+        self.silent_for = torch.where(self.awake, 0, self.silent_for + 1)
+        self.awake, self.rows = None, 0
+
+    def figures(self, device: torch.device) -> torch.Tensor:
+        """Return the shares of silent units by SILENCE_LENGTHS and the share of zeros: (9,)."""
+        silent = torch.zeros(len(SILENCE_LENGTHS), device=device)
+        if self.silent_for is not None:
+            lengths = torch.tensor(SILENCE_LENGTHS, device=device, dtype=torch.int32)
+            silent = (self.silent_for >= lengths[:, None]).float().mean(1)
+        zeros = self.zeros if self.zeros is not None else torch.zeros((), device=device)
+        return torch.cat([silent, zeros.reshape(1)])
+
+    def site(self, taken: dict[str, int]) -> Site:
+        """Return it as a fact. `taken` counts the names given so far, to tell apart what would be called alike."""
+        owner, function, producer = self.key
+        calls, consumers = tuple(sorted(self.calls)), tuple(self.consumers)
+        name = owner if self.module else f"{owner}:{function}:{calls[0]}"
+        taken[name] = taken.get(name, 0) + 1
+        if taken[name] > 1:  # one activation module applied after several layers
+            name = f"{name}@{producer}"
+        return Site(name, function, owner, calls, producer, self.units, bool(consumers), self.gate, consumers)

@@ -1,0 +1,152 @@
+"""Which states a rollback may return to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from supervisor.checkpoints import Ring
+from supervisor.checkpoints.ring import EVERY, QUARANTINE, RELAPSE
+from supervisor.errors import RemedyRefused
+from supervisor.run import Surgery, TrainingRun
+
+
+class Course:
+    """A run whose only weight is the tick it stands at, so that a state tells its age."""
+
+    def __init__(self) -> None:
+        model = nn.Linear(1, 1, bias=False)
+        self.run = TrainingRun(model, (torch.optim.SGD(model.parameters(), lr=0.1),))
+        self.weight = model.weight
+        self._write(0)
+        self.ring = Ring(self.run)
+
+    def _write(self, tick: int) -> None:
+        with torch.no_grad():
+            self.weight.fill_(float(tick))
+
+    def go(self, ticks: int, *, healthy: bool = True) -> Course:
+        for _ in range(ticks):
+            self.run.clock.tick += 1
+            self.run.clock.step += 1
+            self._write(self.run.clock.tick)
+            self.ring.tick(healthy=healthy)
+        return self
+
+    @property
+    def tick(self) -> int:
+        return self.run.clock.tick
+
+    def back(self, margin: int = 0) -> int:
+        """Roll back from the next tick, as a finding in it would; return the tick of the state in the weights."""
+        self.run.clock.tick += 1
+        tick, step = self.ring.rollback(self.tick - margin)
+        assert self.weight.item() == tick
+        assert self.run.clock.step == step
+        return tick
+
+    def good_ages(self) -> list[int]:
+        return [self.tick - s.tick for s in self.ring.states if id(s) in self.ring.good]
+
+
+def test_the_state_before_the_first_step_is_good() -> None:
+    assert Course().go(3).back() == 0
+
+
+def test_a_state_is_no_target_before_its_quarantine_is_over() -> None:
+    course = Course().go(EVERY + QUARANTINE - 1)
+    assert course.back() == 0
+    course = Course().go(EVERY + QUARANTINE)
+    assert course.back() == EVERY
+
+
+def test_an_ill_tick_drops_what_was_on_trial_and_keeps_what_was_good() -> None:
+    course = Course().go(25).go(1, healthy=False).go(3)
+    assert [state.tick for state in course.ring.states] == [0, 10]
+    assert course.back() == 10
+
+
+def test_no_state_is_taken_while_a_finding_is_open() -> None:
+    course = Course().go(40).go(100, healthy=False)
+    assert max(state.tick for state in course.ring.states) <= 30
+    assert course.back() == 30
+
+
+@pytest.mark.parametrize("ticks", [320, 500, 777, 1500, 3001])
+def test_states_of_all_ages_are_held(ticks: int) -> None:
+    """One of about 10, 30, 100 and 300 ticks each, however long the training lasts."""
+    ages = Course().go(ticks).good_ages()
+    for low, high in [(10, 30), (30, 100), (100, 300), (300, 520)]:
+        assert any(low <= age <= high for age in ages), (low, high, ages)
+
+
+def test_memory_is_bounded() -> None:
+    course = Course()
+    most = 0
+    for _ in range(1500):
+        course.go(1)
+        most = max(most, len(course.ring.states))
+    assert most <= 8
+
+
+def test_only_states_older_than_the_finding_are_targets() -> None:
+    course = Course().go(100)
+    target = course.back(margin=40)
+    assert target < 100 - 40
+    with pytest.raises(RemedyRefused, match="before tick 0"):
+        course.ring.rollback(0)
+
+
+def test_a_relapse_goes_deeper() -> None:
+    course = Course().go(200)
+    first = course.back()
+    second = course.go(5, healthy=False).back()
+    third = course.go(5, healthy=False).back()
+    assert first > second > third
+
+
+def test_a_relapse_below_the_oldest_state_returns_to_the_oldest() -> None:
+    course = Course().go(15)
+    assert [course.back() for _ in range(3)] == [0, 0, 0]
+
+
+def test_long_after_a_rollback_the_newest_good_state_is_the_target_again() -> None:
+    course = Course().go(200)
+    first = course.back()
+    course.go(RELAPSE + EVERY + QUARANTINE)
+    assert course.back() > first
+
+
+def test_states_from_beyond_a_rollback_are_forgotten() -> None:
+    course = Course().go(200)
+    target = course.back()
+    assert max(state.tick for state in course.ring.states) == target
+
+
+def test_a_rollback_behind_a_surgery_undoes_it_first() -> None:
+    course = Course().go(100)
+    undone: list[float] = []
+    course.run.operate(Surgery({"kind": "test"}, lambda: undone.append(course.weight.item())))
+    course.go(5)
+    assert course.back() < 100
+    assert undone == [105.0]  # the weights were still those of after the surgery
+    assert not course.run.surgeries
+
+
+def test_a_state_from_after_a_surgery_that_was_undone_since_is_no_target() -> None:
+    course = Course().go(100)
+    course.run.operate(Surgery({"kind": "test"}, lambda: None))
+    course.go(30)
+    course.run.undo_surgeries(())
+    assert course.back() <= 100
+
+
+def test_a_rollback_that_is_taken_back_never_happened() -> None:
+    """Nothing is forgotten, and the next one does not go deeper."""
+    course = Course().go(100)
+    held, good = list(course.ring.states), set(course.ring.good)
+    first = course.ring.rollback(course.tick)
+    course.ring.take_back()
+    assert (course.ring.states, course.ring.good) == (held, good)
+    assert course.ring.rollback(course.tick) == first

@@ -1,0 +1,141 @@
+"""A spike with harm is found, one without is not, and none blinds the judge of the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from supervisor.diagnoses.past import SHIFT
+from supervisor.records import Finding, Layer, Snapshot
+from tests.diagnoses.shots import ANATOMY, examined, sample, shot, usual
+from tests.diagnoses.trainings import deep, digits_like, he, watch
+
+
+def exploding(snapshots: list[Snapshot]) -> list[Finding]:
+    return [finding for finding in examined(snapshots) if finding.pathology == "exploding_gradients"]
+
+
+def test_a_spike_with_harm_is_found_in_its_tick() -> None:
+    (finding,) = exploding([*usual(60), shot(61, 5.0, 100.0), shot(62)])
+    assert finding.tick == 61
+    assert finding.evidence["value"] == 100.0
+    assert 5.0 < finding.evidence["limit"] < 100.0
+    assert finding.evidence["typical"] == pytest.approx(1.0, rel=0.1)
+    assert finding.evidence["loss"] > finding.evidence["loss_limit"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"), [(1.0, 1000.0), (0.5, 1000.0), (5.0, 2.0), (1.3, 100.0)],
+    ids=["a spike alone", "a spike with progress", "a bad loss alone", "a spike in the noise"],
+)  # fmt: skip
+def test_a_spike_without_harm_is_not(loss: float, norm: float) -> None:
+    assert exploding([*usual(60), shot(62, loss, norm)]) == []
+
+
+def test_second_spike_is_seen_after_a_first() -> None:
+    """Neither a monstrous spike nor a NaN before it lifts the limit."""
+    shots = [*usual(60), shot(61, 1e6, 1e9), shot(62), shot(63, math.nan, math.inf), shot(64), shot(65, 3.0, 25.0)]
+    assert [finding.tick for finding in exploding(shots)] == [61, 65]
+
+
+def test_a_burst_of_spikes_is_seen_from_its_first_to_its_last() -> None:
+    shots = [*usual(60), *(shot(61 + t, 50.0, 500.0) for t in range(30))]
+    assert [finding.tick for finding in exploding(shots)] == list(range(61, 91))
+
+
+def test_a_level_that_rises_without_harm_moves_the_baseline() -> None:
+    """After a restart of the learning rate gradients may be large for good: the new level is guarded."""
+    raised = [dataclasses.replace(now, tick=now.tick + 60) for now in usual(SHIFT + 20, seed=1, norm=50.0)]
+    assert exploding([*usual(60), *raised]) == []
+    assert exploding([*usual(60), *raised, shot(200, 5.0, 200.0)]) == []
+    assert [f.tick for f in exploding([*usual(60), *raised, shot(200, 5.0, 5000.0)])] == [200]
+
+
+def test_no_spike_is_judged_without_enough_past() -> None:
+    assert exploding([*usual(15), shot(16, 50.0, 1000.0)]) == []
+
+
+def test_the_loudest_layers_are_named_and_a_recurrent_one_is_the_cause() -> None:
+    layers = (*ANATOMY.layers[:4], Layer("rnn", "recurrent", 100))
+    anatomy = dataclasses.replace(ANATOMY, layers=layers)
+    norms = np.array([1, 1, 1, 30, 95], np.float32)
+    (finding,) = exploding([*usual(60), shot(61, 5.0, 100.0, grad_norms=norms, anatomy=anatomy)])
+    assert finding.where == ("rnn", "d")
+    assert finding.cause == "recurrent network"
+
+
+def test_rewritten_weights_and_a_loss_above_its_beginning_are_found_from_the_first_ticks_on() -> None:
+    (finding,) = exploding([shot(1), shot(2), shot(3, 9.0, 5.0, sample=sample(moved=2.0))])
+    assert finding.evidence["value"] == pytest.approx(2.0)
+    assert finding.where == ("a", "b", "c", "d", "e")
+
+
+@pytest.mark.parametrize(("loss", "moved"), [(0.9, 2.0), (9.0, 0.2), (9.0, math.nan)])
+def test_rewriting_without_harm_and_harm_without_rewriting_are_not(loss: float, moved: float) -> None:
+    assert exploding([shot(1), shot(2), shot(3, loss, 1.0, sample=sample(moved))]) == []
+
+
+def test_the_evidence_is_of_the_layers_that_are_named() -> None:
+    moved = np.array([0.1, 0.9, 0.1, 0.1, 50.0], np.float32)
+    layers = (*ANATOMY.layers[:4], Layer("norm", "norm", 100))
+    anatomy = dataclasses.replace(ANATOMY, layers=layers)
+    shown = dataclasses.replace(sample(), update_norms=moved)
+    (finding,) = exploding([shot(1), shot(2), shot(3, 9.0, 1.0, sample=shown, anatomy=anatomy)])
+    assert finding.where == ("b",)
+    assert finding.evidence["value"] == pytest.approx(0.9)
+
+
+def test_an_absolute_limit_stands_for_itself() -> None:
+    shots = [*usual(30), shot(31, 1.0, 150.0)]
+    assert [f.tick for f in examined(shots, exploding_gradients={"max_norm": 100.0})] == [31]
+    assert examined(shots) == []
+
+
+# Real trainings
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_bad_batch_is_found_whatever_the_scale_of_the_loss(scale: float) -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=3))
+    data = digits_like()
+
+    def with_one_bad_batch(tick: int) -> None:
+        bad["now"] = tick == 60
+
+    bad = {"now": False}
+
+    def loss(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        images = batch[0] * (300.0 if bad["now"] else 1.0)
+        return scale * nn.functional.cross_entropy(model(images), batch[1], label_smoothing=0.1)
+
+    seen = watch(model, torch.optim.Adam(model.parameters(), lr=1e-3), data, 80, loss=loss, between=with_one_bad_batch)
+    assert [finding.tick for finding in seen.of("exploding_gradients")] == [60]
+    assert {finding.pathology for finding in seen.findings} == {"exploding_gradients"}
+
+
+def test_a_wild_learning_rate_is_found_within_a_few_ticks() -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+    def wild(tick: int) -> None:
+        optimizer.param_groups[0]["lr"] = 50.0 if tick == 50 else 0.05
+
+    seen = watch(model, optimizer, digits_like(), 60, between=wild)
+    first = seen.findings[0]
+    assert first.pathology in ("exploding_gradients", "non_finite")
+    assert 51 <= first.tick <= 53
+
+
+def test_divergence_from_the_first_step_is_found() -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=3))
+    seen = watch(model, torch.optim.SGD(model.parameters(), lr=5.0), digits_like(), 12)
+    assert seen.findings
+    assert seen.findings[0].tick <= 6
