@@ -31,7 +31,10 @@ PATHOLOGIES: Final = (
 UPSETTING: Final = frozenset({"non_finite", "exploding_gradients", "unstable_training"})
 """Pathologies that do harm at every tick: they do not wait for a cooldown, and their ticks are no usual ones."""
 
-REFLEXES: Final = frozenset({"skip_step", "clip_norm", "clip_value"})
+CLIPS: Final = frozenset({"clip_norm", "clip_value"})
+"""Remedies that set a limit, and act in the ticks in which it is exceeded."""
+
+REFLEXES: Final = CLIPS | {"skip_step"}
 """Remedies that act within the tick and leave model and course as they are."""
 
 SILENCE_LENGTHS: Final = tuple(2**k for k in range(8))
@@ -152,6 +155,17 @@ class Outcome:
     step: int
     why: str = ""  # of a refusal or a failure
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)  # before, after
+
+    @property
+    def intervened(self) -> bool:
+        """Whether the training was changed."""
+        return intervened(self.remedy, self.status, self.changes)
+
+
+def intervened(remedy: str, status: str, changes: Mapping[str, Any]) -> bool:
+    """Return whether an outcome changed the training: applied, more than advice, and a clip only where it fired."""
+    fired = remedy not in CLIPS or "grad_norm" in changes
+    return status == "applied" and remedy != "advise" and fired
 
 
 @dataclass(frozen=True, slots=True)

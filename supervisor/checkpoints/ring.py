@@ -29,10 +29,6 @@ class Ring:
         self.states = [capture(run)]
         self.good = {id(self.states[0])}
         self._last_rollback: tuple[int, Checkpoint] | None = None
-        self._before_it = self._memory()
-
-    def _memory(self) -> tuple[list[Checkpoint], set[int], tuple[int, Checkpoint] | None]:
-        return list(self.states), set(self.good), self._last_rollback
 
     def tick(self, *, healthy: bool) -> None:
         """Note the end of a tick; `healthy` means that no finding is open."""
@@ -83,16 +79,8 @@ class Ring:
         if target is None:
             message = f"no known-good state from before tick {before_tick} is held"
             raise RemedyRefused(message)
-        self._before_it = self._memory()
         restore(self.run, target)
         self.states = [s for s in self.states if s.tick <= target.tick]
         self.good &= {id(s) for s in self.states}
         self._last_rollback = (self.run.clock.tick, target)
         return target.tick, target.step
-
-    def take_back(self) -> None:
-        """Hold again what the last rollback forgot: its rung was taken back, so that it never happened.
-
-        Within the same tick only. The state of the run itself is for the caller to restore.
-        """
-        self.states, self.good, self._last_rollback = self._before_it

@@ -154,9 +154,7 @@ class Session:
     def _health(self) -> Health:
         if self.supervisor.ledger.incidents:
             return "unresolved"
-        applied = {outcome.decision for outcome in self.supervisor.outcomes if outcome.status == "applied"}
-        treated = any(d.intervention and d.id in applied for d in self.supervisor.decisions)
-        return "recovered" if treated else "healthy"
+        return "recovered" if any(outcome.intervened for outcome in self.supervisor.outcomes) else "healthy"
 
     def _report(self, status: Status, reason: str) -> Report:
         mirror = next((r for r in self.tape.recorders if r.run_id is not None), None)

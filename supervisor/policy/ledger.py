@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from supervisor.records import REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
+from supervisor.records import CLIPS, REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
 
 RELAPSE: Final = 1000  # ticks after a cure within which the same illness is the same incident
-
-CLIPS: Final = frozenset({"clip_norm", "clip_value"})
 
 
 @dataclass

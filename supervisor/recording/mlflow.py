@@ -20,7 +20,7 @@ from supervisor.recording.mlflow_points import Point, Points
 from supervisor.recording.mlflow_run import MirrorRun
 from supervisor.recording.mlflow_store import Store, chosen_run
 from supervisor.recording.review import story_of
-from supervisor.records import Snapshot
+from supervisor.records import Snapshot, intervened
 
 LOGGER: Final = logging.getLogger("supervisor.recording")
 
@@ -61,7 +61,7 @@ class MlflowRecorder:
         kind = entry["kind"]
         if kind == "evaluation":
             self._queue.extend(self._points.evaluation(entry))
-        if kind == "outcome" and entry["status"] == "applied" and entry["remedy"] != "advise":
+        if kind == "outcome" and intervened(entry["remedy"], entry["status"], entry["changes"]):
             self._points.interventions += 1
         if kind == "decision":
             self._queue.extend(self._points.near(entry["tick"]))

@@ -40,9 +40,9 @@ class Report:
 
     @property
     def interventions(self) -> list[Decision]:
-        """The decisions that changed the training: applied, and more than advice."""
-        applied = {outcome.decision for outcome in self.outcomes if outcome.status == "applied"}
-        return [d for d in self.decisions if d.intervention and d.id in applied]
+        """The decisions that changed the training: applied, more than advice, and a clip only where it fired."""
+        changing = {outcome.decision for outcome in self.outcomes if outcome.intervened}
+        return [decision for decision in self.decisions if decision.id in changing]
 
     def summary(self) -> str:
         """Return the story of the run as text."""

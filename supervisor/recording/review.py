@@ -13,7 +13,7 @@ from supervisor.errors import UsageError
 from supervisor.journal import FILE_NAME, Entry, read_journal
 from supervisor.recording.incidents import incidents_of
 from supervisor.recording.metrics import read_curves
-from supervisor.records import plain
+from supervisor.records import intervened, plain
 
 RUNS: Final = Path("supervisor_runs")
 UNFINISHED: Final = "running or killed"
@@ -44,8 +44,8 @@ def story_of(run_dir: Path) -> dict[str, Any]:
             start = entry
         elif kind == "end":
             end = entry
-    applied = {outcome["decision"] for outcome in story["outcomes"] if outcome["status"] == "applied"}
-    story["interventions"] = [d["id"] for d in story["decisions"] if d["id"] in applied and d["remedy"] != "advise"]
+    changing = {o["decision"] for o in story["outcomes"] if intervened(o["remedy"], o["status"], o["changes"])}
+    story["interventions"] = [d["id"] for d in story["decisions"] if d["id"] in changing]
     story |= {
         "run_dir": str(run_dir),
         "policy": start.get("policy", ""),

@@ -47,7 +47,8 @@ def _early(incident: Incident, trial: Probation, now: Snapshot, past: Past) -> V
         return _verdict(trial, now, "persisted", f"non-finite again {now.tick - trial.began} ticks later")
     if pathology in UPSETTING and seen_again and trial.sightings >= STUBBORN and _worse_than_untrained(now, past):
         return _verdict(trial, now, "persisted", f"seen on {trial.sightings} of {now.tick - trial.began} ticks since")
-    if pathology != "non_finite" and not now.finite and not trial.reflex:
+    blameless = now.finite or now.origin == "batch"  # a bad batch says nothing about the cure
+    if pathology != "non_finite" and not blameless and not trial.reflex:
         return _verdict(trial, now, "worsened", "loss or gradients became non-finite during the probation")
     return None
 
@@ -68,6 +69,12 @@ def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, leng
     if incident.last_seen > trial.began + length // 2:
         return _verdict(trial, now, "persisted", "the finding was still seen late in the probation", figures)
     return _verdict(trial, now, "resolved", f"not seen for {now.tick - incident.last_seen} ticks", figures)
+
+
+def overtaken(incident: Incident, now: Snapshot) -> Verdict:
+    """Return the verdict on a rung whose probation a rollback has ended: the state it was judged in is no more."""
+    assert incident.probation is not None
+    return _verdict(incident.probation, now, "inconclusive", "a rollback for something else ended its probation")
 
 
 def close_quiet(incident: Incident, now: Snapshot) -> Verdict | None:

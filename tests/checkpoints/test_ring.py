@@ -140,13 +140,3 @@ def test_a_state_from_after_a_surgery_that_was_undone_since_is_no_target() -> No
     course.go(30)
     course.run.undo_surgeries(())
     assert course.back() <= 100
-
-
-def test_a_rollback_that_is_taken_back_never_happened() -> None:
-    """Nothing is forgotten, and the next one does not go deeper."""
-    course = Course().go(100)
-    held, good = list(course.ring.states), set(course.ring.good)
-    first = course.ring.rollback(course.tick)
-    course.ring.take_back()
-    assert (course.ring.states, course.ring.good) == (held, good)
-    assert course.ring.rollback(course.tick) == first

@@ -55,7 +55,7 @@ def troubled(run: Any) -> Any:
     """Let the run have an incident that took two rungs."""
     run.ticks(1, 20)
     finding = run.find(20, "exploding_gradients", value=41.3, limit=6.2)
-    first = run.decide(finding, 20, "clip_norm")
+    first = run.decide(finding, 20, "clip_norm", changes={"grad_norm": (41.3, 6.2)})
     run.ticks(21, 40)
     run.judge(first, 40, "persisted")
     second = run.decide(finding, 41, "lower_lr", "rollback", rung=1, changes={"lr": (3e-4, 1.5e-4)})
