@@ -87,7 +87,7 @@ class Sample:
     @property
     def update_ratios(self) -> FloatArray:
         """Update norm over weight norm by layer, (layers,); NaN where unknown."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratios = self.update_norms / self.weight_norms
         return np.where(np.isfinite(ratios), ratios, np.float32(np.nan)).astype(np.float32)
 

@@ -69,7 +69,7 @@ def test_every_service_can_be_imported(name: str) -> None:
 
 
 def test_an_unknown_service_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UnknownNameError, match="unknown service 'mlfow'. Did you mean 'mlflow'"):
+    with pytest.raises(UnknownNameError, match=r"unknown service 'mlfow'\. Did you mean 'mlflow'"):
         service("mlfow")
 
 

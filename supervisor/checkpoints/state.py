@@ -82,12 +82,21 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
 
 
 def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:
-    states = {p: {key: _kept(value) for key, value in state.items()} for p, state in optimizer.state.items()}
+    live = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+    copies = [torch.empty_like(t) for t in live]
+    copy_tensors(copies, live)
+    copy_of = {id(t): kept for t, kept in zip(live, copies, strict=True)}
+    states = {
+        p: {key: copy_of[id(v)] if id(v) in copy_of else _kept(v) for key, v in state.items()}
+        for p, state in optimizer.state.items()
+    }
     groups = [{k: _kept(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     return _OptimizerState(states, groups)
 
 
 def _kept(value: Any) -> Any:  # noqa: ANN401 - optimizers keep tensors, numbers, and lists of them
+    if isinstance(value, (int, float, str)) or value is None:
+        return value
     return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
 
 

@@ -3,7 +3,8 @@
 A fixed norm mistakes the scale of the loss for health, and a large gradient alone hurts nobody. So the limit
 comes from the training's own accepted past (median and MAD of log10 norms), and a finding needs harm beside
 it: the loss leaves its own noise in the same tick and gives back what was learned, or the weights are being
-overwritten rather than adjusted (update-to-weight ratio). Without a past, from the first ticks on, the overwriting alone has to show.
+overwritten rather than adjusted (update-to-weight ratio). Without a past, from the first ticks on, the overwriting
+alone has to show.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _given_back(past: Past) -> float:
 
     In a task that is nearly solved one hard input is many times the usual loss and gradient, and does no harm.
     """
-    return 0.25 * past.initial_loss + 0.75 * min(past.loss.centre, 0.0)
+    return 0.25 * past.first_loss + 0.75 * min(past.loss.centre, 0.0)
 
 
 def _early_noise(past: Past) -> float:

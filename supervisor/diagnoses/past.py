@@ -1,7 +1,8 @@
 """What detectors may look back on: bounded, robust, and immune to what it is there to detect.
 
 No statistic here ever takes in a value that was not both finite and accepted as usual. Centre and scale are
-median and MAD, in the log domain for gradient norms, so that one outlier cannot blind the judge of the next.
+median and MAD, in the log domain for gradient norms, so that one outlier cannot blind the judge of the next. The
+MAD is that of the values or of their steps, whichever is less: a loss that falls by decades is not noisy for it.
 A level that stays is not an outlier: after `SHIFT` rejected values in a row the series starts afresh from them
 (warm-up, restarts and curriculum switches move every baseline).
 """
@@ -43,7 +44,9 @@ class RobustSeries:
         if self._fresh and (self._fresh >= REFRESH or len(self.values) <= 2 * REFRESH or math.isnan(self._centre)):
             values = np.fromiter(self.values, dtype=np.float64)
             self._centre = float(np.median(values))
-            self._scale = MAD_TO_SIGMA * float(np.median(np.abs(values - self._centre)))
+            around = float(np.median(np.abs(values - self._centre)))
+            steps = float(np.median(np.abs(np.diff(values)))) / math.sqrt(2.0) if len(values) > REFRESH else around
+            self._scale = MAD_TO_SIGMA * min(around, steps)
             self._fresh = 0
 
     @property
@@ -54,7 +57,7 @@ class RobustSeries:
 
     @property
     def scale(self) -> float:
-        """The robust standard deviation, 1.4826 * MAD; NaN before the first value."""
+        """The robust standard deviation, 1.4826 * MAD, drift left out; NaN before the first value."""
         self._refresh()
         return self._scale
 
@@ -129,6 +132,11 @@ class Past:
     def initial_loss(self) -> float:
         """The median of the first finite losses; NaN before there were any."""
         return float(np.median(self._first)) if self._first else math.nan
+
+    @property
+    def first_loss(self) -> float:
+        """The median of the first three finite losses: where a training began that learns within a few steps."""
+        return float(np.median(self._first[:3])) if self._first else math.nan
 
     def stands(self, window: int, share: float = 0.01) -> bool:
         """Return whether the loss made no progress over the last `window` ticks.

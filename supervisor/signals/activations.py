@@ -70,9 +70,9 @@ class ActivationProbe:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the forward passes inside. Torch's global hooks are removed on every way out."""
-        self._paths = {id(module): path for path, module in self.model.named_modules()}
-        owned = ((path, b) for path, module in self.model.named_modules() for b in module.buffers(recurse=False))
-        self._buffers = {id(b): path or "model" for path, b in owned}
+        modules = list(self.model.named_modules())
+        self._paths = {id(module): path for path, module in modules}
+        self._buffers = {id(b): path or "model" for path, m in modules for b in m._buffers.values()}  # noqa: SLF001
         self._stack = [_Frame("", activation=False)]
         with ExitStack() as stack:
             stack.callback(untag, self.model)
@@ -96,9 +96,10 @@ class ActivationProbe:
 
     def saw(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
         """Take in one call of the forward pass."""
-        inputs, outputs = list(tensors_in((args, *kwargs.values()))), list(tensors_in((out,)))
+        outputs = list(tensors_in((out,)))
         if not outputs:
             return
+        inputs = list(tensors_in((args, *kwargs.values())))
         weights = {id(t): name for t in inputs if (name := self.owner_of.get(id(t)) or getattr(t, WEIGHT, None))}
         for name in weights.values():
             self.layer_order.setdefault(name, len(self.layer_order))

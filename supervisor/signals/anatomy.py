@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from supervisor.records import Layer, LayerKind
+from supervisor.records import FloatArray, Layer, LayerKind
 
 _KINDS: tuple[tuple[tuple[type[nn.Module], ...], LayerKind], ...] = (
     ((nn.Linear, nn.Bilinear, nn.MultiheadAttention), "linear"),
@@ -45,12 +45,10 @@ def layers_of(model: nn.Module, trained: list[nn.Parameter]) -> list[LayerParame
         if own:
             size = sum(p.numel() for p in own)
             layers.append(LayerParameters(Layer(path or "model", _kind(module, own), size), tuple(own)))
-        elif "parametrizations" in dict(module.named_children()):
-            continue  # its originals are found as modules of their own
     return layers
 
 
-def read(vector: torch.Tensor) -> list[float]:
-    """Move one flat vector of figures to the host: the one transfer of a tick."""
-    figures: list[float] = vector.tolist()
+def read(vector: torch.Tensor) -> FloatArray:
+    """Move one flat vector of float32 figures to the host: the one transfer of a tick."""
+    figures: FloatArray = vector.cpu().numpy()
     return figures

@@ -88,11 +88,11 @@ class Sensor:
         sampled = self.sampled(self.run.clock.tick)
         if sampled:
             self._learn()
-        sections = [torch.stack(losses).mean().float().reshape(1), self._gradient_norms()]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        sections = [loss.float().reshape(1), self._gradient_norms()]
         if sampled:
             sections += self._sample_sections()
-        figures = np.array(read(torch.cat(sections)), dtype=np.float32)
-        return self._assemble(figures, sampled=sampled, batches=batches)
+        return self._assemble(read(torch.cat(sections)), sampled=sampled, batches=batches)
 
     def _learn(self) -> None:
         """Take over what the forward pass showed of the order of layers and of the sites."""
@@ -102,9 +102,9 @@ class Sensor:
             self._arrange(order)
 
     def _gradient_norms(self) -> torch.Tensor:
-        gradients = [_dense(p.grad) for p in self.parameters if p.grad is not None]
-        self._present = np.array([p.grad is not None for p in self.parameters])
-        return norms(gradients, self.run.device)
+        gradients = [p.grad for p in self.parameters]
+        self._present = np.array([g is not None for g in gradients])
+        return norms([_dense(g) for g in gradients if g is not None], self.run.device)
 
     def _sample_sections(self) -> list[torch.Tensor]:
         weights = norms([p.detach() for p in self.parameters], self.run.device)
@@ -119,7 +119,7 @@ class Sensor:
         count = int(self._present.sum())
         gradients[self._present] = figures[1 : 1 + count]
         by_layer = self._by_layer(gradients)
-        total = np.float32(math.sqrt(float(np.sum(np.square(gradients, dtype=np.float64)))))
+        total = np.float32(math.sqrt(float(np.dot(wide := gradients.astype(np.float64), wide))))
         sample = self._sample(figures[1 + count :]) if sampled else None
         loss = float(figures[0])
         healthy = math.isfinite(loss) and math.isfinite(float(total))

@@ -24,9 +24,11 @@ def tag(tensors: Iterable[torch.Tensor], tags: dict[str, Any]) -> None:
 
 def untag(model: nn.Module) -> None:
     """Take the tags off what outlives a tick: `buffer.add_(x)` leaves them on the buffer."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        for name in (LAYER, SITES, WEIGHT, BUFFER):
-            vars(tensor).pop(name, None)
+    for module in model.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values()):  # noqa: SLF001 - as fast as it gets
+            carried = vars(tensor) if tensor is not None else {}
+            for name in (LAYER, SITES, WEIGHT, BUFFER) if carried else ():
+                carried.pop(name, None)
 
 
 def sites_of(tensors: Iterable[torch.Tensor]) -> set[Key]:
@@ -43,7 +45,7 @@ def stem_of(tensors: Iterable[torch.Tensor], order: dict[str, int]) -> str | Non
 def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
     """Yield the tensors among the arguments of a call, also those in lists."""
     for value in values:
-        if isinstance(value, (tuple, list)):
-            yield from tensors_in(value)
-        elif isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor):
             yield value
+        elif isinstance(value, (tuple, list)):
+            yield from tensors_in(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ ANATOMY = Anatomy(
     tuple(Layer(name, "linear", 100) for name in NAMES),
     tuple(
         Site(f"act_{a}", "relu", f"act_{a}", (), a, 10, hidden=True, gate=False, consumers=(b,))
-        for a, b in zip(NAMES, NAMES[1:], strict=False)
+        for a, b in pairwise(NAMES)
     ),
 )
 

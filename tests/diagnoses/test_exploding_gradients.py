@@ -37,6 +37,19 @@ def test_a_spike_without_harm_is_not(loss: float, norm: float) -> None:
     assert exploding([*usual(60), shot(62, loss, norm)]) == []
 
 
+@pytest.mark.parametrize(("loss", "seen"), [(0.1, False), (1.0, True)])
+def test_a_hard_input_in_a_solved_task_does_no_harm(loss: float, seen: bool) -> None:  # noqa: FBT001
+    """What counts is what is given back of what was learned, not how many times a loss near 0 it is."""
+    solved = [dataclasses.replace(now, tick=now.tick + 5) for now in usual(250, loss=0.001, norm=0.01)]
+    shots = [*(shot(t, 1.5, 1.0) for t in range(1, 6)), *solved, shot(300, loss, 2.0)]
+    assert [finding.tick for finding in exploding(shots)] == [300] * seen
+
+
+def test_a_spike_is_seen_while_the_loss_falls_by_decades() -> None:
+    falling = [shot(t, 10.0 ** (1 - t / 40), 10.0 ** (1 - t / 40)) for t in range(1, 81)]
+    assert [finding.tick for finding in exploding([*falling, shot(81, 100.0, 100.0)])] == [81]
+
+
 def test_second_spike_is_seen_after_a_first() -> None:
     """Neither a monstrous spike nor a NaN before it lifts the limit."""
     shots = [*usual(60), shot(61, 1e6, 1e9), shot(62), shot(63, math.nan, math.inf), shot(64), shot(65, 3.0, 25.0)]

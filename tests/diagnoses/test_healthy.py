@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LRScheduler
 
 from supervisor import Report, supervise
+from supervisor.recording.metrics import read_curves
 from tests.diagnoses.trainings import deep, digits_like, he
 
 STEPS = 300
@@ -35,6 +36,10 @@ class Case:
 
 def sgd(lr: float, momentum: float = 0.9) -> Callable[[nn.Module], Optimizer]:
     return lambda model: torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+
+
+def adam(lr: float) -> Callable[[nn.Module], Optimizer]:
+    return lambda model: torch.optim.Adam(model.parameters(), lr=lr)
 
 
 def mlp() -> nn.Module:
@@ -60,6 +65,17 @@ def sequences(seed: int, size: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
         yield x, x[:, 0]
 
 
+def normalized() -> nn.Module:
+    layers: list[nn.Module] = []
+    for i in range(8):
+        layers += [nn.Linear(20 if i == 0 else 32, 32), nn.LayerNorm(32), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(32, 4))
+
+
+def wide() -> nn.Module:
+    return he(deep(nn.ReLU, depth=3, width=128))
+
+
 def cnn() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.MaxPool2d(2),
@@ -70,10 +86,10 @@ def cnn() -> nn.Module:
 class Reader(nn.Module):
     """Embeds tokens, reads them with a recurrent layer, names the first."""
 
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: type[nn.RNN | nn.LSTM]) -> None:
         super().__init__()
         self.embed, self.head = nn.Embedding(8, 12), nn.Linear(24, 8)
-        self.rnn: Any = kind(12, 24, batch_first=True)  # type: ignore[call-arg]
+        self.rnn = kind(12, 24, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.rnn(self.embed(x))[0][:, -1])  # type: ignore[no-any-return]
@@ -111,6 +127,12 @@ def imbalanced(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield x[keep], y[keep]
 
 
+def random_labels(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches with nothing to learn in them: the loss stands for ever."""
+    for x, y in digits_like(seed=seed):
+        yield x, torch.randint(4, y.shape)
+
+
 def targets(seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield prices: regression targets in the hundreds of thousands."""
     generator = torch.Generator().manual_seed(seed)
@@ -138,23 +160,23 @@ CASES: dict[str, Case] = {
     "summed loss": Case(mlp, sgd(3e-4), loss=lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="sum")),
     "cnn": Case(cnn, data=images),
     "cnn, sgd": Case(cnn, sgd(0.05), data=images),
-    "rnn": Case(lambda: Reader(nn.RNN), lambda m: torch.optim.Adam(m.parameters(), lr=5e-3), sequences),
-    "lstm": Case(lambda: Reader(nn.LSTM), lambda m: torch.optim.Adam(m.parameters(), lr=1e-2), sequences),
+    "rnn": Case(lambda: Reader(nn.RNN), adam(5e-3), sequences),
+    "lstm": Case(lambda: Reader(nn.LSTM), adam(1e-2), sequences),
     "transformer": Case(Attention, lambda m: torch.optim.AdamW(m.parameters(), lr=3e-3), sequences),
     "autoencoder": Case(autoencoder, data=images, loss=lambda m, b: F.mse_loss(m(b[0]), b[0].flatten(1).clamp(0, 1))),
     "label noise": Case(mlp, data=noisy),
     "imbalanced classes": Case(mlp, data=imbalanced),
-    "random labels": Case(mlp, data=lambda seed: ((x, torch.randint(4, y.shape)) for x, y in digits_like(seed=seed)), learns=False),
+    "random labels": Case(mlp, data=random_labels, learns=False),
     "warm-up": Case(mlp, sgd(0.05), schedule=warm_up),
     "cosine restarts": Case(mlp, sgd(0.05), schedule=lambda o: CosineAnnealingWarmRestarts(o, 60)),
     "a decay of the rate": Case(mlp, sgd(0.05), schedule=lambda o: LambdaLR(o, lambda step: 0.1 ** (step // 100))),
     "large batch": Case(mlp, data=lambda seed: digits_like(size=1024, seed=seed)),
     "tiny batch": Case(mlp, sgd(1e-3), data=lambda seed: digits_like(size=2, seed=seed)),
     "single inputs": Case(mlp, sgd(1e-3), data=lambda seed: digits_like(size=1, seed=seed)),
-    "a solved task": Case(lambda: he(deep(nn.ReLU, depth=3)), lambda m: torch.optim.Adam(m.parameters(), lr=1e-2)),
-    "large targets": Case(lambda: he(deep(nn.ReLU, depth=3, width=128)), lambda m: torch.optim.Adam(m.parameters(), lr=1e-1), targets, squared),
+    "a solved task": Case(lambda: he(deep(nn.ReLU, depth=3)), adam(1e-2)),
+    "large targets": Case(wide, adam(1e-1), targets, squared),
     "deep tanh": Case(lambda: deep(nn.Tanh, depth=10)),
-    "deep norm": Case(lambda: nn.Sequential(*[part for i in range(8) for part in (nn.Linear(20 if i == 0 else 32, 32), nn.LayerNorm(32), nn.ReLU())], nn.Linear(32, 4))),
+    "deep norm": Case(normalized, adam(3e-4)),
 }  # fmt: skip
 
 
@@ -175,8 +197,6 @@ def trained(case: Case, run_dir: Path, seed: int, steps: int = STEPS) -> Report:
 
 
 def first_loss(run_dir: Path) -> float:
-    from supervisor.recording.metrics import read_curves
-
     return float(read_curves(run_dir)["loss"][0])
 
 

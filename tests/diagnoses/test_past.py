@@ -90,6 +90,13 @@ def test_a_fallen_level_is_guarded_once_the_old_one_is_forgotten(noise: np.ndarr
     assert not series.add(CENTRE - 30 * SIGMA)
 
 
+@given(usual_noise)
+def test_a_slope_is_not_taken_for_noise(noise: np.ndarray) -> None:
+    """A loss that falls by 120 sigmas is judged by its noise, not by how far it fell."""
+    series = series_of(noise - SIGMA * np.arange(120))
+    assert series.scale == pytest.approx(SIGMA, rel=1.0)
+
+
 def test_an_outlier_among_the_first_values_does_not_blind() -> None:
     series = series_of([5.0, 5.1, 1e9, 4.9, 5.0, 5.05, 4.95, 5.0, 5.1])
     assert limit(series) < 6.0

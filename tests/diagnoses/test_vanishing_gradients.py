@@ -83,9 +83,8 @@ def test_twelve_sigmoid_layers_are_found_within_60_ticks(optimizer: str, scale: 
     torch.manual_seed(0)
     model = deep(nn.Sigmoid)
     lr = 1e-3 if optimizer == "adam" else 1e-3 / scale  # for SGD the scale of the loss is a scale of the step
-    seen = watch(
-        model, optimizers(lr)[optimizer](model), digits_like(), 60, loss=lambda b: scale * F.cross_entropy(model(b[0]), b[1]),
-    )  # fmt: skip
+    made = optimizers(lr)[optimizer](model)
+    seen = watch(model, made, digits_like(), 60, loss=lambda b: scale * F.cross_entropy(model(b[0]), b[1]))
     finding = seen.of("vanishing_gradients")[0]
     assert finding.cause == "activation functions"
     assert 0.14 <= finding.evidence["factor_per_layer"] <= 0.25
@@ -141,11 +140,18 @@ def normalized() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(32, 4))
 
 
+def glorot(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight, gain=5 / 3)
+    return model
+
+
 HEALTHY: dict[str, Callable[[], nn.Module]] = {
     "relu and he": lambda: he(deep(nn.ReLU)),
     "residual": Residual,
     "batch norm": normalized,
-    "deep tanh": lambda: deep(nn.Tanh),
+    "deep tanh": lambda: glorot(deep(nn.Tanh)),
     "shallow sigmoid": Plain,
 }
 
@@ -166,9 +172,8 @@ def test_a_network_that_cannot_learn_but_whose_gradients_arrive_is_never_found(o
     """Random labels: the loss stands, and no layer is to blame for it."""
     torch.manual_seed(0)
     model = he(deep(nn.ReLU))
-    seen = watch(
-        model, optimizers(1e-4)[optimizer](model), iter(lambda: (torch.randn(64, 20), torch.randint(4, (64,))), None), 150,
-    )  # fmt: skip
+    noise = iter(lambda: (torch.randn(64, 20), torch.randint(4, (64,))), None)
+    seen = watch(model, optimizers(1e-4)[optimizer](model), noise, 150)
     assert seen.of("vanishing_gradients") == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -52,6 +54,12 @@ def sites(model: nn.Module, *batches: Any, loss: Loss | None = None) -> dict[str
 
 def mlp() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(inplace=True), nn.Linear(12, 3))
+
+
+def layer(model: nn.Module, path: str) -> nn.Linear:
+    found = model.get_submodule(path)
+    assert isinstance(found, nn.Linear)
+    return found
 
 
 class FunctionalMlp(nn.Module):
@@ -129,3 +137,24 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "transformer with tied weights": (Transformer, lambda: torch.randint(0, 11, (8, 5))),
     "tied autoencoder": (TiedAutoencoder, vectors),
 }
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def made(name: str) -> tuple[nn.Module, Callable[[], Tensor]]:
+    torch.manual_seed(0)
+    make, batch = MODELS[name]
+    return make(), batch
+
+
+def own(model: nn.Module, name: str) -> list[nn.Parameter]:
+    """Return the parameters that belong to the layer `name` alone; a tied one belongs to its first owner."""
+    owner: dict[int, str] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owner.setdefault(id(parameter), path or "model")
+    return [p for p in model.parameters() if owner[id(p)] == name]
+
+
+def norm(tensors: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
