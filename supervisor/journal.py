@@ -121,6 +121,7 @@ class Tape:
         """Nothing is created before `open`."""
         self.run_dir, self.clock = run_dir, clock
         self.recorders = list(recorders)
+        self.notes: list[str] = []
         self._journal: Journal | None = None
 
     @property
@@ -141,6 +142,7 @@ class Tape:
 
     def note(self, text: str) -> None:
         """Write a sentence for the reader."""
+        self.notes.append(text)
         self.line("note", {"text": text})
 
     def snapshot(self, now: Snapshot) -> None:

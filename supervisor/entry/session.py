@@ -145,11 +145,20 @@ class Session:
         self.background.shutdown(timeout=2.0)
         if self.last is not None and self.tape.opened:
             self.supervisor.verify(self.last, over=True)
+            self._note_lost_ground()
         report = self._report(status, reason)
         if self.tape.opened:
             self.tape.line("end", {k: v for k, v in report.to_dict().items() if k not in _TOLD_BEFORE})
             self.tape.close(report)
         return report
+
+    def _note_lost_ground(self) -> None:
+        """Say so where the training ended near where it began although it had learned: no detector names that yet."""
+        past = self.supervisor.examiner.past
+        began, ended = past.initial_loss, past.level(20)
+        if began - self.best_loss > 0.5 * abs(began) and not ended < began - 0.25 * (began - self.best_loss):
+            text = f"the loss ended at {ended:.4g}, where it had begun ({began:.4g}); its best was {self.best_loss:.4g}"
+            self.tape.note(f"{text}: what had been learned was lost, and no detector of this version names that")
 
     def _health(self) -> Health:
         if self.supervisor.ledger.incidents:
@@ -176,9 +185,10 @@ class Session:
             outcomes=self.supervisor.outcomes,
             verdicts=self.supervisor.verdicts,
             model_changes=[surgery.change for surgery in self.run.surgeries],
+            notes=self.tape.notes,
             evaluations=self.evaluation.history,
         )
 
 
-_TOLD_BEFORE: Final = ("findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions")
+_TOLD_BEFORE: Final = ("notes", "findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions")
 """Fields of the report whose records have lines of their own."""

@@ -39,7 +39,8 @@ def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger
         return None
     urgent = finding.pathology == _URGENT
     guard = urgent and _allows_skip(policy, ladder)
-    if guard and ledger.skips_in_a_row >= policy.limits.consecutive_skips:
+    too_many = ledger.skips_in_a_row >= policy.limits.consecutive_skips
+    if guard and too_many and "stop" not in policy.forbid:
         reason = f"{ledger.skips_in_a_row} steps in a row were skipped, the limit is {policy.limits.consecutive_skips}"
         return len(ladder), Rung((Treatment("stop"),)), reason
     waiting = _others_first(finding, ledger) or (
@@ -83,7 +84,7 @@ def _next_rung(
         if spent and names not in ({"stop"}, {"advise"}):
             continue
         return index, rung, _why(ladder, index, incident, ledger, finding)
-    if incident.advised:
+    if incident.advised or "advise" in policy.forbid:
         return None
     return len(ladder), Rung((Treatment("advise"),)), "every rung of the ladder was tried, or is not allowed"
 

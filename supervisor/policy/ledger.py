@@ -13,6 +13,7 @@ from typing import Final
 
 from supervisor.records import CLIPS, REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
 
+LASTING: Final = 2  # sightings under a reflex that show that the fault was not in one batch alone
 RELAPSE: Final = 1000  # ticks after a cure within which the same illness is the same incident
 
 
@@ -126,7 +127,7 @@ class Ledger:
             self.quiet_until = verdict.tick + cooldown
         if verdict.status == "resolved":
             self.worked[verdict.pathology] = rung
-            if not probation.reflex:
+            if not probation.reflex or probation.sightings >= LASTING:  # more than one bad batch
                 self._healed[verdict.pathology] = (verdict.tick, incident)
             del self.incidents[verdict.pathology]
         elif verdict.status == "worsened" or probation.remedies <= CLIPS:

@@ -35,6 +35,7 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     model_changes: list[Mapping[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what else a reader should know
     evaluations: Sequence[Mapping[str, Any]] = field(default_factory=list)
     result: Any = None  # what train_fn returned, in the whole form
 

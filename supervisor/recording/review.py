@@ -31,12 +31,14 @@ def story_of(run_dir: Path) -> dict[str, Any]:
 
     A run without an end line has the status "running or killed", and its figures come from `metrics/`.
     """
-    story: dict[str, Any] = {name: [] for name in _LISTS.values()}
+    story: dict[str, Any] = {name: [] for name in (*_LISTS.values(), "notes")}
     start: Entry = {}
     end: Entry | None = None
     for entry in read_journal(run_dir):
         kind = entry["kind"]
-        if kind == "model_change":
+        if kind == "note":
+            story["notes"].append(entry["text"])
+        elif kind == "model_change":
             story["model_changes"].append(entry["change"])
         elif kind in _LISTS:
             story[_LISTS[kind]].append(_facts(entry))

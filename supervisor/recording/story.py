@@ -8,7 +8,7 @@ from supervisor.recording.wording import became, changes, counted, headline, see
 
 def tell(story: Fact) -> str:
     """Return the story of a run; `story` is what `Report.to_dict()` gives."""
-    lines = [headline(story)]
+    lines = [headline(story), *(f"note: {note}" for note in story.get("notes", ()))]
     for number, incident in enumerate(incidents_of(story), start=1):
         lines += ["", *_incident(number, incident)]
     if story["model_changes"]:

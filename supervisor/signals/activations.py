@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -54,6 +54,10 @@ class _Watch(TorchFunctionMode):
         return out
 
 
+OUTSIDE: Final = "(train_fn)"
+"""The owner of what is called outside any module's forward: it can be watched, not swapped."""
+
+
 class ActivationProbe:
     """The sites of a model, learned and measured on sampled forwards."""
 
@@ -73,7 +77,7 @@ class ActivationProbe:
         modules = list(self.model.named_modules())
         self._paths = {id(module): path for path, module in modules}
         self._buffers = {id(b): path or "model" for path, m in modules for b in m._buffers.values()}  # noqa: SLF001
-        self._stack = [_Frame("", activation=False)]
+        self._stack = [_Frame(OUTSIDE, activation=False)]
         with ExitStack() as stack:
             stack.callback(untag, self.model)
             stack.callback(register_module_forward_pre_hook(self._enter).remove)

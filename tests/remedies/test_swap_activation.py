@@ -13,6 +13,7 @@ from supervisor.errors import RemedyRefused
 from supervisor.remedies.rebuild import rebuild
 from supervisor.remedies.swap_activation import SwapActivation
 from supervisor.run import TrainingRun
+from supervisor.signals import Sensor
 from tests.remedies.sick import decision, seen
 
 
@@ -234,3 +235,24 @@ def test_an_activation_torchs_own_layer_calls_is_swapped_in_training_and_evaluat
     assert torch.equal(model(inputs), expected(inputs))
     with torch.no_grad():
         assert torch.allclose(model.eval()(inputs), expected.eval()(inputs), atol=1e-6)
+
+
+def test_an_activation_called_outside_the_model_is_refused_and_not_reported_as_swapped() -> None:
+    """`train_fn` applies it itself: there is no module whose forward could be changed."""
+    model = nn.ModuleDict({"a": nn.Linear(4, 8), "b": nn.Linear(8, 8), "c": nn.Linear(8, 2)})
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.sigmoid(model["b"](torch.sigmoid(model["a"](x))))
+        return model["c"](hidden).square().mean()  # type: ignore[no-any-return]
+
+    run = TrainingRun(model, (torch.optim.SGD(model.parameters(), 0.1),))
+    sensor = Sensor(run, 10)
+    run.clock.tick = 1
+    x = torch.randn(16, 4)
+    with sensor.watching():
+        loss = step(x)
+    loss.backward()
+    sensor.snapshot([loss.detach()], [x])
+    assert [(site.owner, site.hidden) for site in run.anatomy.sites] == [("(train_fn)", True)] * 2
+    with pytest.raises(RemedyRefused, match="train_fn"):
+        SwapActivation(to="relu").apply(run, decision("vanishing_gradients", "a"))
