@@ -27,7 +27,7 @@ class RowReader(nn.Module):
 
 
 CASE = Case(
-    title="an RNN with a learning rate ten times too high",
+    title="an RNN at ten times its learning rate",
     network=RowReader,
     optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9),
     epochs=40,
