@@ -61,6 +61,7 @@ class DeadUnits:
         evidence = {
             "value": worst,
             "limit": limit,
+            "figure": "share of dead units" if self.zero_fraction is None else "share of zero activations",
             "samples": samples,
             "shares": {site.name: share for site, share in hit},
             "capacity_lost": lost / max(units, 1),

@@ -62,7 +62,8 @@ class VanishingGradients:
         chain = _chain(now)
         if not chain or not now.grad_norms[chain[0]] < limit:
             return None
-        evidence = {"value": float(now.grad_norms[chain[0]]), "limit": limit}
+        figure = "gradient norm of the first layer"
+        evidence = {"value": float(now.grad_norms[chain[0]]), "limit": limit, "figure": figure}
         name = now.anatomy.layers[chain[0]].name
         return Finding("vanishing_gradients", now.tick, now.step, (name,), 0.7, _cause(now), evidence)
 
