@@ -145,25 +145,32 @@ class Session:
         self.background.shutdown(timeout=2.0)
         if self.last is not None and self.tape.opened:
             self.supervisor.verify(self.last, over=True)
-            self._note_lost_ground()
+            if lost := self._lost_ground():
+                self.tape.note(lost)
         report = self._report(status, reason)
         if self.tape.opened:
             self.tape.line("end", {k: v for k, v in report.to_dict().items() if k not in _TOLD_BEFORE})
             self.tape.close(report)
         return report
 
-    def _note_lost_ground(self) -> None:
-        """Say so where the training ended near where it began although it had learned: no detector names that yet."""
+    def _lost_ground(self) -> str:
+        """Return a sentence where the training ended near where it began although it had learned, else nothing.
+
+        No detector names that yet. A treated run that ends so has not recovered, whatever its verdicts say.
+        """
         past = self.supervisor.examiner.past
         began, ended = past.initial_loss, past.level(20)
         if began - self.best_loss > 0.5 * abs(began) and not ended < began - 0.25 * (began - self.best_loss):
             text = f"the loss ended at {ended:.4g}, where it had begun ({began:.4g}); its best was {self.best_loss:.4g}"
-            self.tape.note(f"{text}: what had been learned was lost, and no detector of this version names that")
+            return f"{text}: what had been learned was lost, and no detector of this version names that"
+        return ""
 
     def _health(self) -> Health:
         if self.supervisor.ledger.incidents:
             return "unresolved"
-        return "recovered" if any(outcome.intervened for outcome in self.supervisor.outcomes) else "healthy"
+        if not any(outcome.intervened for outcome in self.supervisor.outcomes):
+            return "healthy"
+        return "unresolved" if self._lost_ground() else "recovered"
 
     def _report(self, status: Status, reason: str) -> Report:
         mirror = next((r for r in self.tape.recorders if r.run_id is not None), None)

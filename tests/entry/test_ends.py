@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from supervisor import Policy, supervise
 from supervisor.errors import TrainingStopped
 from supervisor.recording.metrics import read_curves
 from tests.entry.trainings import Batch, Lab, batches, journal, lab, poisoned
@@ -199,3 +201,31 @@ def test_a_recorder_of_the_users_own_hears_all_and_may_break() -> None:
     report = lab().supervised(batches(12), tracking=Mine(), run_dir="other")
     assert (report.status, report.steps) == ("completed", 12)
     assert any("dropped" in entry["text"] for entry in journal("note", "other"))
+
+
+def test_a_treated_run_that_loses_what_it_had_learned_is_not_called_recovered() -> None:
+    """The weights are drawn anew at the end, from outside, without an explosion: no detector names that."""
+    training = lab()
+    learned = batches(120)
+
+    def spoil(batch: Batch) -> Tensor:
+        if training.calls == 100:
+            torch.nn.init.zeros_(training.model.head.weight)  # type: ignore[arg-type, union-attr]
+            for group in training.optimizers[0].param_groups:
+                group["lr"] = 0.0
+        return training.train_step(batch)
+
+    for group in training.optimizers[0].param_groups:
+        group["lr"] = 0.05
+    report = supervise(
+        spoil,
+        model=training.model,
+        optimizer=training.optimizers,
+        data=poisoned(learned, 30),
+        policy=Policy.from_dict({"name": "skip", "respond": {"non_finite": ["skip_step"]}}),
+        tracking=None,
+        run_dir="lost",
+    )
+    assert [decision.remedy for decision in report.interventions] == ["skip_step"]
+    assert report.health == "unresolved"
+    assert "what had been learned was lost" in report.notes[-1]
