@@ -17,7 +17,7 @@ from supervisor.checkpoints import BufferGuard, Ring
 from supervisor.diagnoses.examiner import Examiner, build_detectors
 from supervisor.journal import Tape
 from supervisor.policy import Policy
-from supervisor.policy.decide import decide
+from supervisor.policy.decide import decide, guard
 from supervisor.policy.ledger import Ledger
 from supervisor.records import UPSETTING, Decision, Finding, Outcome, Snapshot, Verdict
 from supervisor.run import TrainingRun
@@ -98,13 +98,21 @@ class Supervisor:
         """Decide and act; where a rung is refused, decide again at once."""
         self.run.silent_units = self.sensor.silent_units() if findings else {}
         while decisions := decide(self.policy, self._open(findings), self.ledger):
-            self._note(decisions=decisions)
-            self.ledger.note_decisions(decisions)
-            outcomes = self.act(now, decisions)
-            self._note(outcomes=outcomes)
-            self.ledger.note_outcomes(decisions, outcomes, self._level_before(decisions[0].finding))
-            if all(outcome.status == "applied" for outcome in outcomes):
+            if self._carry_out(now, decisions):
                 break
+        if not (now.finite or self.run.voided or self.run.stop_reason):
+            guarding = guard(self.policy, self._open(findings), self.ledger)
+            if guarding:
+                self._carry_out(now, guarding)
+
+    def _carry_out(self, now: Snapshot, decisions: Sequence[Decision]) -> bool:
+        """Journal a rung, act, and journal what it did; return whether all of it was applied."""
+        self._note(decisions=decisions)
+        self.ledger.note_decisions(decisions)
+        outcomes = self.act(now, decisions)
+        self._note(outcomes=outcomes)
+        self.ledger.note_outcomes(decisions, outcomes, self._level_before(decisions[0].finding))
+        return all(outcome.status == "applied" for outcome in outcomes)
 
     def _level_before(self, finding: Finding) -> tuple[float, float]:
         """Return the loss, and its noise, that a remedy for `finding` is measured against.

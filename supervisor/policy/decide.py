@@ -2,7 +2,7 @@
 
 One rung a tick. The most urgent finding is answered first. A rung is passed over when it is forbidden, when its
 budget for this finding is spent, or when it failed on it before. While a rung is on probation its finding is left
-alone, unless a non-finite tick leaves no choice: then the step is skipped whatever else goes on.
+alone. Whatever else is decided, `guard` keeps a non-finite step from being taken.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ def decide(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple
     return ()
 
 
+def guard(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple[Decision, ...]:
+    """Return the skip of a non-finite step that is about to be taken, where the ladder allows skips."""
+    for finding in findings:
+        ladder = policy.respond.get(finding.pathology, ())
+        if finding.pathology == _URGENT and _allows_skip(policy, ladder):
+            why = "the standing guard: a non-finite step is never taken"
+            return _decisions(policy, finding, len(ladder), _SKIP, why, ledger)
+    return ()
+
+
 def _urgency(pathology: str) -> int:
     return PATHOLOGIES.index(pathology) if pathology in PATHOLOGIES else len(PATHOLOGIES)
 
@@ -37,22 +47,15 @@ def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger
     ladder = policy.respond.get(finding.pathology, ())
     if not ladder:
         return None
-    urgent = finding.pathology == _URGENT
-    guard = urgent and _allows_skip(policy, ladder)
-    too_many = ledger.skips_in_a_row >= policy.limits.consecutive_skips
-    if guard and too_many and "stop" not in policy.forbid:
+    skips = finding.pathology == _URGENT and _allows_skip(policy, ladder)
+    too_many = skips and ledger.skips_in_a_row >= policy.limits.consecutive_skips
+    if too_many and "stop" not in policy.forbid:
         reason = f"{ledger.skips_in_a_row} steps in a row were skipped, the limit is {policy.limits.consecutive_skips}"
         return len(ladder), Rung((Treatment("stop"),)), reason
     waiting = _others_first(finding, ledger) or (
         finding.pathology not in UPSETTING and finding.tick < ledger.quiet_until
     )
-    if not waiting:
-        chosen = _next_rung(policy, ladder, finding, incident, ledger)
-        if chosen is not None:
-            return chosen
-    if guard:
-        return len(ladder), _SKIP, "the standing guard: a non-finite step is never taken"
-    return None
+    return None if waiting else _next_rung(policy, ladder, finding, incident, ledger)
 
 
 def _others_first(finding: Finding, ledger: Ledger) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -60,3 +61,12 @@ def test_a_clip_that_never_fires_is_no_intervention() -> None:
     report = lab().supervised(batches(60), policy=rules)
     assert [decision.remedy for decision in report.decisions][:1] == ["clip_norm"]
     assert report.interventions == []
+
+
+@pytest.mark.parametrize("ladder", [["skip_step"], ["skip_step", "lower_lr"], ["skip_step", "lower_lr", "advise"]])
+def test_a_non_finite_step_is_never_taken_where_skips_are_allowed(ladder: list[str]) -> None:
+    """Not when the ladder is exhausted, and not beside a rung that leaves the step alone."""
+    training = lab()
+    report = training.supervised(poisoned(batches(60), 20, 21, 22, 23), policy=policy({"non_finite": ladder}))
+    assert all(bool(torch.isfinite(p).all()) for p in training.model.parameters())
+    assert report.ticks - report.steps == 4

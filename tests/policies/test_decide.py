@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from supervisor.policy.decide import decide
+from supervisor.policy.decide import decide, guard
 from supervisor.policy.model import Limits, Policy, Rung, Treatment, Verify
 from supervisor.records import plain
 from tests.diagnoses.shots import shot
@@ -106,17 +106,16 @@ def test_a_verdict_begins_a_cooldown_but_that_of_a_reflex_does_not() -> None:
 NON_FINITE = (rung("skip_step", budget=3), rung("rollback"), rung("stop"))
 
 
-def test_a_non_finite_step_is_skipped_whatever_else_goes_on() -> None:
-    """With all rungs used, refused or on probation, the standing guard is left: the step is never taken."""
+def test_the_guard_skips_a_non_finite_step_with_the_ladder_at_its_end_and_only_where_skips_are_allowed() -> None:
     run = Run(policy("non_finite", rung("skip_step"), rung("rollback")))
-    assert run.story("non_finite", range(10, 16)) == [
-        "skip_step",
-        "rollback",
-        "advise",
-        "skip_step",
-        "skip_step",
-        "skip_step",
-    ]
+    assert run.story("non_finite", range(10, 13)) == ["skip_step", "rollback", "advise"]
+    nan = finding("non_finite", 13)
+    assert run.see(nan) == ()
+    assert [(d.remedy, d.rung) for d in guard(run.policy, [nan], run.ledger)] == [("skip_step", 2)]
+    assert guard(policy("non_finite", rung("rollback")), [nan], run.ledger) == ()
+    assert guard(run.policy, [finding("dead_units", 13)], run.ledger) == ()
+    forbidden = policy("non_finite", rung("skip_step"), forbid=frozenset({"skip_step"}))
+    assert guard(forbidden, [nan], run.ledger) == ()
 
 
 def test_too_many_skips_in_a_row_stop_the_training() -> None:
