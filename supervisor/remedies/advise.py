@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from supervisor.records import Decision
 from supervisor.registry import REMEDIES
@@ -15,8 +14,6 @@ from supervisor.run import TrainingRun
 @dataclass(frozen=True)
 class Advise:
     """Change nothing: the decision's record is the advice."""
-
-    advisory: ClassVar[bool] = True
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:  # noqa: ARG002 - the protocol's signature
         """Return an empty effect."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from supervisor.records import Decision
 from supervisor.run import TrainingRun
@@ -27,8 +27,6 @@ class Remedy(Protocol):
 
     `apply` either changes the run and says what it changed, or raises RemedyRefused having changed nothing.
     """
-
-    advisory: ClassVar[bool]  # changes nothing
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Treat what `decision.finding` says."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -31,8 +31,6 @@ class ClipNorm:
     hold: Annotated[int | None, Field(ge=0, description="further ticks the limit holds; left out: the probation")] = (
         None
     )
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Set the limit; the loop clips, in this tick and the following ones."""

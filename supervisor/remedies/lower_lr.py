@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -26,8 +26,6 @@ class LowerLr:
 
     factor: Annotated[float, Field(gt=0, lt=1, description="what the rate is multiplied by")] = 0.1
     min_lr: Annotated[float, Field(ge=0, description="no group's effective rate goes below it")] = 1e-7
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:  # noqa: ARG002 - the protocol's signature
         """Lower the multiplier by `factor`, or as far as `min_lr` allows."""

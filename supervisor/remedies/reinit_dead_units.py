@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +53,6 @@ class ReinitDeadUnits:
 
     Refused where no dead units are known, or none of them can be reached from a Linear or Conv layer to its readers.
     """
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:  # noqa: ARG002 - the run knows the units
         """Revive every dead unit that can be; say which cannot, and why."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -30,8 +30,6 @@ class ReinitWeights:
     """
 
     layers: Annotated[Literal["all", "found"], Field(description="all layers, or only those the finding names")] = "all"
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Initialize the layers. Refused where none of them has a parameter to initialize."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -24,8 +24,6 @@ class Rollback:
     """
 
     margin: Annotated[int, Field(ge=0, description="ticks before the finding that are not trusted either")] = 0
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Go back. Refused where no good state from before the finding is kept."""

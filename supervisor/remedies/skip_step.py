@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from supervisor.records import Decision
 from supervisor.registry import REMEDIES
@@ -16,8 +15,6 @@ from supervisor.run import TrainingRun
 @dataclass(frozen=True)
 class SkipStep:
     """Void the step: the gradients are dropped and the buffers return to what they were before the forward pass."""
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Void this tick's step. Where it is void already there is nothing to add."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from supervisor.records import Decision
 from supervisor.registry import REMEDIES
@@ -15,8 +14,6 @@ from supervisor.run import TrainingRun
 @dataclass(frozen=True)
 class Stop:
     """Ask the loop to end the training at this tick's boundary; the record is closed as usual."""
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Ask for the end, in the finding's words."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 from torch import nn
@@ -41,8 +41,6 @@ class SwapActivation:
     to: Annotated[Literal["relu", "leaky_relu", "elu", "gelu"], Field(description="the activation to use instead")] = (
         "relu"
     )
-
-    advisory: ClassVar[bool] = False
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Swap every site that fits, as one surgery."""

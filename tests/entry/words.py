@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -28,8 +28,6 @@ def remedy(name: str, apply: Apply) -> Iterator[None]:
     @dataclass(frozen=True)
     class TestRemedy:
         """Do what the test says."""
-
-        advisory: ClassVar[bool] = False
 
         def apply(self, run: TrainingRun, decision: Decision) -> Effect:
             return apply(run, decision) or Effect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
@@ -44,7 +44,6 @@ class LowerLr:
     """Lower the learning rate."""
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    advisory: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
