@@ -40,6 +40,9 @@ REFLEXES: Final = CLIPS | {"skip_step"}
 SILENCE_LENGTHS: Final = tuple(2**k for k in range(8))
 """For how many samples in a row a unit was silent: the columns of `Sample.silent` (1, 2, ... 128)."""
 
+TIME_BINS: Final = 8
+"""Into how many equal parts the time steps of a recurrent layer are gathered: the columns of `Sample.time_flow`."""
+
 LayerKind = Literal["linear", "conv", "recurrent", "norm", "embedding", "other"]
 
 
@@ -73,16 +76,31 @@ class Anatomy:
 
     layers: tuple[Layer, ...]
     sites: tuple[Site, ...] = ()
+    skips: int = 0  # sums of two computed tensors that stem from different layers: residual connections
+    mismatch: str = ""  # where output and loss do not fit: "cross_entropy of softmax"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures that are too dear for every tick."""
+    """The figures that are too dear for every tick. NaN where one is not known."""
 
     weight_norms: FloatArray  # (layers,)
-    update_norms: FloatArray  # (layers,), of the last step taken; NaN where none was
+    update_norms: FloatArray  # (layers,), of the last step taken
+    spread: FloatArray  # (layers,), how far the units' weights differ, relative to their size; 0: all units are alike
+    signal: FloatArray  # (layers,), root mean square of the layer's output
+    flow: FloatArray  # (layers,), root mean square of the loss's gradient with respect to the layer's output
+    time_steps: FloatArray  # (layers,), steps of time that a recurrent layer went through
+    time_flow: FloatArray  # (layers, TIME_BINS), rms of the gradient that arrives at those steps, the earliest first
     silent: FloatArray  # (sites, len(SILENCE_LENGTHS)), share of units silent that many samples running
     zeros: FloatArray  # (sites,), share of exact zeros among this batch's activations
+    pinned: FloatArray  # (sites,), share of activations within 1 % of an end of a squashing function's range
+    slope: FloatArray  # (sites,), mean derivative of a squashing function, relative to its largest
+
+    @classmethod
+    def blank(cls, layers: int, sites: int, **known: FloatArray) -> Sample:
+        """Return a sample of which only the figures in `known` are known."""
+        figures = {name: np.full(shape, np.nan, np.float32) for name, shape in sample_shapes(layers, sites).items()}
+        return cls(**{**figures, **known})
 
     @property
     def update_ratios(self) -> FloatArray:
@@ -90,6 +108,23 @@ class Sample:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratios = self.update_norms / self.weight_norms
         return np.where(np.isfinite(ratios), ratios, np.float32(np.nan)).astype(np.float32)
+
+
+def sample_shapes(layers: int, sites: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every figure of a Sample, in the order of its fields."""
+    return {
+        "weight_norms": (layers,),
+        "update_norms": (layers,),
+        "spread": (layers,),
+        "signal": (layers,),
+        "flow": (layers,),
+        "time_steps": (layers,),
+        "time_flow": (layers, TIME_BINS),
+        "silent": (sites, len(SILENCE_LENGTHS)),
+        "zeros": (sites,),
+        "pinned": (sites,),
+        "slope": (sites,),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +148,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """A suspected root cause, with what speaks for it."""
+
+    name: str  # in the words of `supervisor.diagnoses.causes`
+    weight: float  # 0 to 1: how strongly the evidence points to it
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One pathology seen."""
 
@@ -121,8 +165,9 @@ class Finding:
     step: int
     where: tuple[str, ...]  # layer names
     severity: float  # 0 to 1
-    cause: str  # the suspected root cause
+    cause: str  # the suspected root cause: the first of `causes`, where they were ranked
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[Cause, ...] = ()  # the likeliest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_a_snapshot_with_a_non_finite_figure_is_not_finite(loss: float, norm: fl
 def test_update_ratios_are_unknown_where_either_norm_is() -> None:
     norms = np.array([2.0, 0.0, np.nan, 1.0, np.inf], np.float32)
     moved = np.array([1.0, 1.0, 1.0, np.nan, np.inf], np.float32)
-    ratios = Sample(norms, moved, np.zeros((0, 8), np.float32), np.zeros(0, np.float32)).update_ratios
+    ratios = Sample.blank(5, 0, weight_norms=norms, update_norms=moved).update_ratios
     assert ratios[0] == 0.5
     assert np.isnan(ratios[1:]).all()
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from supervisor.errors import JournalError
 from supervisor.journal import Entry
-from supervisor.records import SILENCE_LENGTHS, Anatomy, Layer, Sample, Site, Snapshot
+from supervisor.records import Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
 
 FOLDER: Final = "metrics"
 _ORIGINS: Final = ("", "batch", "parameters", "loss", "gradients")
@@ -42,16 +42,8 @@ def _tick_dtype(anatomy: Anatomy) -> np.dtype[Any]:
 
 
 def _sample_dtype(anatomy: Anatomy) -> np.dtype[Any]:
-    layers, sites = len(anatomy.layers), len(anatomy.sites)
-    return np.dtype(
-        [
-            ("tick", "<i8"),
-            ("weight_norms", "<f4", (layers,)),
-            ("update_norms", "<f4", (layers,)),
-            ("silent", "<f4", (sites, len(SILENCE_LENGTHS))),
-            ("zeros", "<f4", (sites,)),
-        ],
-    )
+    shapes = sample_shapes(len(anatomy.layers), len(anatomy.sites))
+    return np.dtype([("tick", "<i8"), *((name, "<f4", shape) for name, shape in shapes.items())])
 
 
 class MetricsWriter:
@@ -77,7 +69,8 @@ class MetricsWriter:
         )  # fmt: skip
         self._ticks.write(np.array(row, dtype=self._tick_dtype).tobytes())
         if (sample := now.sample) is not None:
-            figures = (now.tick, sample.weight_norms, sample.update_norms, sample.silent, sample.zeros)
+            names = self._sample_dtype.names or ()
+            figures = (now.tick, *(getattr(sample, name) for name in names[1:]))
             self._samples.write(np.array(figures, dtype=self._sample_dtype).tobytes())
 
     def _start_segment(self, anatomy: Anatomy) -> None:
@@ -139,7 +132,7 @@ def _anatomy(path: Path) -> Anatomy:
     facts = json.loads(path.read_text(encoding="utf-8"))
     layers = tuple(Layer(**layer) for layer in facts["layers"])
     sites = tuple(_site(site) for site in facts["sites"])
-    return Anatomy(layers, sites)
+    return Anatomy(layers, sites, facts["skips"], facts["mismatch"])
 
 
 def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:
@@ -151,10 +144,7 @@ def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:
     for path in segments:
         anatomy = _anatomy(path)
         sampled = _rows(path.with_suffix(".samples"), _sample_dtype(anatomy))
-        samples = {
-            int(row["tick"]): Sample(row["weight_norms"], row["update_norms"], row["silent"], row["zeros"])
-            for row in sampled
-        }
+        samples = {int(row["tick"]): Sample(**{name: row[name] for name in sample_shapes(0, 0)}) for row in sampled}
         for row in _rows(path.with_suffix(".ticks"), _tick_dtype(anatomy)):
             yield Snapshot(
                 tick=int(row["tick"]),

@@ -143,7 +143,9 @@ class Sensor:
     def _sample(self, figures: FloatArray) -> Sample:
         count = len(self.parameters)
         sites = figures[2 * count :].reshape(-1, len(SILENCE_LENGTHS) + 1)
-        sample = Sample(
+        sample = Sample.blank(
+            len(self._order),
+            len(sites),
             weight_norms=self._by_layer(figures[:count]),
             update_norms=self._by_layer(figures[count : 2 * count]),
             silent=sites[:, :-1].copy(),

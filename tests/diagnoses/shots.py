@@ -28,7 +28,8 @@ def full(value: float, *shape: int) -> FloatArray:
 
 
 def sample(moved: float = 0.01, silent: float = 0.0) -> Sample:
-    return Sample(full(1.0, 5), full(moved, 5), full(silent, 4, len(SILENCE_LENGTHS)), full(0.5, 4))
+    figures = {"weight_norms": full(1.0, 5), "update_norms": full(moved, 5), "zeros": full(0.5, 4)}
+    return Sample.blank(5, 4, **figures, silent=full(silent, 4, len(SILENCE_LENGTHS)))
 
 
 def shot(tick: int, loss: float = 1.0, norm: float = 1.0, **changes: Any) -> Snapshot:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from supervisor.diagnoses.past import Past
 from supervisor.recording.metrics import MetricsWriter, read_snapshots
-from supervisor.records import PATHOLOGIES, SILENCE_LENGTHS, Sample, Snapshot, plain
+from supervisor.records import PATHOLOGIES, Sample, Snapshot, plain, sample_shapes
 from supervisor.registry import DETECTORS
 from tests.diagnoses.shots import examined, past_of, sample, shot, usual
 
@@ -57,7 +57,7 @@ def some(*shape: int) -> st.SearchStrategy[Any]:
     return st.lists(any_figure, min_size=count, max_size=count).map(lambda v: np.array(v, np.float32).reshape(shape))
 
 
-samples = st.builds(Sample, some(5), some(5), some(4, len(SILENCE_LENGTHS)), some(4))
+samples = st.builds(Sample, **{name: some(*shape) for name, shape in sample_shapes(5, 4).items()})
 
 
 def mad(tick: int, loss: float, norm: float, norms: Any, shown: Sample | None) -> Snapshot:

@@ -43,7 +43,9 @@ START = {
 def snapshot(tick: int, step: int | None = None, loss: float | None = None, norm: float = 0.5) -> Snapshot:
     """Return the figures of one tick: a loss that falls, a sample every tenth tick."""
     sampled = tick % 10 == 0
-    sample = Sample(
+    sample = Sample.blank(
+        LAYERS,
+        LAYERS - 1,
         weight_norms=np.full(LAYERS, 3.0, np.float32),
         update_norms=np.full(LAYERS, 0.01, np.float32),
         silent=np.full((LAYERS - 1, 8), 0.25, np.float32),

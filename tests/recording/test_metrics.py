@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from supervisor.errors import JournalError
 from supervisor.recording.metrics import MetricsRecorder, MetricsWriter, read_curves, read_snapshots
-from supervisor.records import SILENCE_LENGTHS, Anatomy, Layer, Sample, Site, Snapshot
+from supervisor.records import Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
 
 LAYERS = (Layer("a", "linear", 12), Layer("b", "conv", 4))
 SITE = Site("act", "relu", "act", (), "a", 3, hidden=True, gate=False, consumers=("b",))
@@ -28,7 +28,7 @@ def row(*shape: int) -> st.SearchStrategy[npt.NDArray[np.float32]]:
     return st.lists(figure, min_size=count, max_size=count).map(lambda v: np.array(v, np.float32).reshape(shape))
 
 
-samples = st.builds(Sample, row(2), row(2), row(1, len(SILENCE_LENGTHS)), row(1))
+samples = st.builds(Sample, **{name: row(*shape) for name, shape in sample_shapes(2, 1).items()})
 shots = st.builds(
     Snapshot,
     tick=st.integers(1, 10**9),
@@ -75,7 +75,7 @@ def test_what_is_read_equals_what_was_seen(tmp_path_factory: pytest.TempPathFact
 def shot(tick: int, anatomy: Anatomy = ANATOMY) -> Snapshot:
     sites = len(anatomy.sites)
     two = np.full(2, tick, np.float32)
-    sample = Sample(two, two, np.zeros((sites, len(SILENCE_LENGTHS)), np.float32), np.zeros(sites, np.float32))
+    sample = Sample.blank(2, sites, weight_norms=two, update_norms=two)
     return Snapshot(tick, tick, float(tick), 0.5, 1.0, two, anatomy, sample if tick % 2 else None)
 
 
