@@ -22,6 +22,7 @@ CAPACITY: Final = 200  # accepted values per series
 SHIFT: Final = 50  # rejected values in a row that make a new level
 REFRESH: Final = 8  # accepted values between two computations of median and MAD
 LONGEST_ILL: Final = 200  # ill ticks in a row after which their level is a level like any other
+LEVEL: Final = 20  # ticks whose median is the level of the loss
 MAD_TO_SIGMA: Final = 1.4826  # for a normal distribution
 
 
@@ -94,6 +95,10 @@ class Past:
         self.loss = RobustSeries()
         self.losses: deque[float] = deque(maxlen=CAPACITY)  # finite ones, outliers included
         self.samples: deque[Snapshot] = deque(maxlen=64)  # the sampled ticks
+        self.lrs: deque[float] = deque(maxlen=CAPACITY)
+        self.peak_lr = 0.0
+        self.best_level = math.inf  # the lowest median of LEVEL losses in a row, looked at every REFRESH ticks
+        self.best_tick = 0  # when it was
         self._first: list[float] = []
         self._ill = 0  # ill ticks in a row
 
@@ -106,6 +111,10 @@ class Past:
             self.losses.append(now.loss)
             if len(self._first) < 2 * REFRESH:
                 self._first.append(now.loss)
+            self._note_best(now)
+        if math.isfinite(now.lr):
+            self.lrs.append(now.lr)
+            self.peak_lr = max(self.peak_lr, now.lr)
         if now.sample is not None:
             self.samples.append(now)
 
@@ -114,6 +123,10 @@ class Past:
         self.loss.add(now.loss)
         if now.grad_norm > 0.0:
             self.log_grad_norm.add(math.log10(now.grad_norm))
+
+    def _note_best(self, now: Snapshot) -> None:
+        if now.tick % REFRESH == 0 and len(self.losses) >= LEVEL and (level := self.level(LEVEL)) < self.best_level:
+            self.best_level, self.best_tick = level, now.tick
 
     def level(self, count: int) -> float:
         """Return the median of the last `count` finite losses, outliers included; NaN before there were any."""
