@@ -46,6 +46,20 @@ SILENT_AT_ZERO: Final = frozenset({"relu", "relu6", "threshold"})
 SQUASHING: Final = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
 """Functions whose output is pinned at both ends."""
 
+SLOPES: Final[dict[str, tuple[Callable[[Tensor], Tensor], float]]] = {
+    "sigmoid": (lambda y: 4.0 * y * (1.0 - y), 4 * 0.01 * 0.99),
+    "tanh": (lambda y: 1.0 - y * y, 1 - 0.99**2),
+    "hardsigmoid": (lambda y: ((y > 0.0) & (y < 1.0)).float(), 0.5),
+    "hardtanh": (lambda y: (y.abs() < 1.0).float(), 0.5),
+    "softsign": (lambda y: (1.0 - y.abs()).square(), 0.01**2),
+    "softmax": (lambda y: (1.0 - y.square().sum(-1)) * (y.shape[-1] / (y.shape[-1] - 1)), 0.02),
+}
+"""Of each squashing function: its derivative relative to the largest, from its output, and that at 1 % from an end.
+
+A softmax is taken as a whole: 1 - sum p^2 is 0 where all weight lies in one place, and largest where it is even."""
+
+SOFTMAXES: Final[frozenset[Any]] = frozenset({F.softmax, torch.softmax, Tensor.softmax})
+
 MULTIPLICATIONS: Final[frozenset[Any]] = frozenset(
     {
         torch.mul,
@@ -57,6 +71,10 @@ MULTIPLICATIONS: Final[frozenset[Any]] = frozenset(
         Tensor.__rmul__,
         Tensor.__imul__,
     },
+)
+
+ADDITIONS: Final[frozenset[Any]] = frozenset(
+    {torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__},
 )
 
 ELEMENTWISE: Final[frozenset[Any]] = MULTIPLICATIONS | {

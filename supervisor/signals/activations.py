@@ -23,10 +23,21 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from supervisor.activations import ELEMENTWISE, MULTIPLICATIONS, SQUASHING, function_name, is_activation_module
+from supervisor.activations import (
+    ADDITIONS,
+    ELEMENTWISE,
+    MULTIPLICATIONS,
+    SOFTMAXES,
+    SQUASHING,
+    function_name,
+    is_activation_module,
+)
 from supervisor.records import Site
-from supervisor.signals.tags import BUFFER, LAYER, SITES, WEIGHT, sites_of, stem_of, tag, tensors_in, untag
+from supervisor.signals.flow import FlowProbe
+from supervisor.signals.gates import layer_gates, squashed_within
+from supervisor.signals.tags import LAYER, SITES, sites_of, stem_of, tag, tensors_in, untag
 from supervisor.signals.watched import Key, Watched
+from supervisor.signals.wiring import Ownership, misfit
 
 
 @dataclass
@@ -63,20 +74,22 @@ class ActivationProbe:
 
     def __init__(self, model: nn.Module, owner_of: dict[int, str]) -> None:
         """`owner_of` maps id(parameter) to the path of the module that owns it; frozen ones too."""
-        self.model, self.owner_of = model, owner_of
+        self.model, self.ownership, self.flow = model, Ownership(owner_of), FlowProbe()
         self.layer_order: dict[str, int] = {}  # owner: place in the order of first use
         self._convolutions: set[str] = set()
         self._watched: dict[Key, Watched] = {}
         self._stack: list[_Frame] = []
         self._paths: dict[int, str] = {}
-        self._buffers: dict[int, str] = {}
+        self._skips: set[frozenset[str]] = set()  # pairs of layers whose outputs are summed
+        self.mismatch = ""  # where output and loss do not fit
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the forward passes inside. Torch's global hooks are removed on every way out."""
         modules = list(self.model.named_modules())
         self._paths = {id(module): path for path, module in modules}
-        self._buffers = {id(b): path or "model" for path, m in modules for b in m._buffers.values()}  # noqa: SLF001
+        self.ownership.begin(modules)
+        self.flow.begin()
         self._stack = [_Frame(OUTSIDE, activation=False)]
         with ExitStack() as stack:
             stack.callback(untag, self.model)
@@ -87,12 +100,27 @@ class ActivationProbe:
         for site in self._watched.values():
             site.close_sample()
 
-    def _enter(self, module: nn.Module, _inputs: Any) -> None:  # noqa: ANN401
+    def _enter(self, module: nn.Module, inputs: Any) -> Any:  # noqa: ANN401 - what the module is given, or None
         if torch.compiler.is_compiling():
-            return
+            return None
         foreign = id(module) not in self._paths
         path = self._paths.get(id(module), self._stack[-1].path)
+        if module is self.model:
+            self.flow.begin_forward()
         self._stack.append(_Frame(path, is_activation_module(module), foreign))
+        return None if foreign or not isinstance(module, nn.RNNBase) else self._enter_recurrent(module, path, inputs)
+
+    def _enter_recurrent(self, module: nn.RNNBase, path: str, inputs: Any) -> Any:  # noqa: ANN401
+        """Watch the gradient that arrives at each step of time. Raw inputs get a leaf of their own to see it by."""
+        steps = inputs[0] if inputs else None
+        if not isinstance(steps, torch.Tensor) or not torch.is_grad_enabled():
+            return None  # packed sequences, or no gradient to see
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 - the watch must not see its own calls
+            for function, out in layer_gates(module, steps):
+                self._take((path, function, path), out, gate=True, hidden=True)
+            given = steps if steps.requires_grad else steps.detach().requires_grad_()
+            self.flow.through_time(path, given, batch_first=module.batch_first)
+        return None if given is steps else (given, *inputs[1:])
 
     def _leave(self, _module: nn.Module, _inputs: Any, _out: Any) -> None:  # noqa: ANN401
         if not torch.compiler.is_compiling():
@@ -104,14 +132,21 @@ class ActivationProbe:
         if not outputs:
             return
         inputs = list(tensors_in((args, *kwargs.values())))
-        weights = {id(t): name for t in inputs if (name := self.owner_of.get(id(t)) or getattr(t, WEIGHT, None))}
+        weights = self.ownership.weights(inputs)
         for name in weights.values():
             self.layer_order.setdefault(name, len(self.layer_order))
-        if constant := self._constant(inputs, weights):
+        self.mismatch = self.mismatch or misfit(func, args, kwargs, outputs)
+        if constant := self.ownership.constant(inputs, weights):
             tag(outputs, constant)
             return
         sites, producer = self._flow(func, inputs, weights)
         function, first = function_name(func, args, kwargs), outputs[0]
+        if producer is not None and func not in ELEMENTWISE and producer in weights.values():
+            self.flow.saw(producer, first)
+        for name, inside in squashed_within(func, args, kwargs, first):
+            self._take((self._stack[-1].path, name, producer), inside, gate=True, hidden=True)
+        if func in SOFTMAXES and first.ndim > 2 and first.shape[-1] > 1:
+            sites = {self._take((self._stack[-1].path, "softmax", producer), first.detach(), gate=True)}
         if function is not None and first.is_floating_point() and first.ndim > 1:
             sites = self._applied(function, producer, first) or sites
         if producer is not None or sites or any(hasattr(t, LAYER) for t in outputs):
@@ -124,6 +159,8 @@ class ActivationProbe:
         sites = sites_of(inputs)
         layer = next((weights[id(t)] for t in inputs if id(t) in weights and t.ndim > 1), None)
         if layer is None or func in ELEMENTWISE:
+            if func in ADDITIONS:
+                self._summed(inputs)
             if func in MULTIPLICATIONS:
                 self._multiplied([t for t in inputs if id(t) not in weights])
             return sites, stem_of(inputs, self.layer_order)
@@ -133,19 +170,25 @@ class ActivationProbe:
             self._convolutions.add(layer)
         return set(), layer
 
-    def _constant(self, inputs: list[torch.Tensor], weights: dict[int, str]) -> dict[str, Any]:
-        """Return the tag of what stands for a layer's weight: computed from that and its own buffers alone.
+    def _take(self, key: Key, out: torch.Tensor, *, gate: bool, hidden: bool = False) -> Key:
+        """Take in the output of a function that squashes within a layer."""
+        site = self._watched.setdefault(key, Watched(key, module=False, gate=gate))
+        site.calls.add(0)
+        if hidden:
+            site.consumers.setdefault(key[2] or key[0])
+        site.take(out, conv=False)
+        return key
 
-        The buffers of a normalization (spectral norm) are its own; a constant input elsewhere in the model is not.
-        """
-        buffers = [self._buffers.get(id(t)) or getattr(t, BUFFER, None) for t in inputs if id(t) not in weights]
-        owners = set(weights.values())
-        if not inputs or None in buffers or len(owners) > 1:
-            return {}
-        if not owners:
-            return {BUFFER: buffers[0]}
-        owner = owners.pop()
-        return {WEIGHT: owner} if all(path is not None and path.startswith(owner) for path in buffers) else {}
+    def _summed(self, inputs: list[torch.Tensor]) -> None:
+        """Note a residual connection: a sum of what stems from two layers."""
+        stems = {stem for t in inputs if (stem := getattr(t, LAYER, None)) is not None}
+        if len(stems) == 2:
+            self._skips.add(frozenset(stems))
+
+    @property
+    def skips(self) -> int:
+        """How many residual connections were seen."""
+        return len(self._skips)
 
     def _multiplied(self, inputs: list[torch.Tensor]) -> None:
         """Mark the gates among sites multiplied elementwise with another computed tensor (no mask, no scale).
@@ -183,5 +226,5 @@ class ActivationProbe:
         return {site.name: w.silent_for >= samples for site, w in pairs if w.silent_for is not None}
 
     def figures(self, device: torch.device) -> list[torch.Tensor]:
-        """Return per site the shares of silent units by SILENCE_LENGTHS and the share of zeros: (9,) each."""
+        """Return per site what `Watched.figures` tells of it: (11,) each."""
         return [watched.figures(device) for watched in self._watched.values()]

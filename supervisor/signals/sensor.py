@@ -1,8 +1,8 @@
 """All figures of one tick, gathered into one flat vector on the device and read once.
 
 Every tick: the loss and the gradient norm of every parameter (one fused foreach call). On sampled ticks also
-weight norms, the last update, and what the activations did. The schedule is dense at the start and while many
-units are silent, else every N ticks.
+weight norms, the last update, what the activations did, and what passed through the layers in both directions. The
+schedule is dense at the start and while many units are silent, else every N ticks, and sparser as a run grows long.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample, Sna
 from supervisor.run import TrainingRun
 from supervisor.signals.activations import ActivationProbe
 from supervisor.signals.anatomy import layers_of, read
+from supervisor.signals.flow import PASSAGE_FIGURES
+from supervisor.signals.matrices import spread
 from supervisor.signals.norms import norms
 from supervisor.signals.origin import origin_of
 from supervisor.signals.updates import UpdateProbe
+from supervisor.signals.watched import SITE_FIGURES
 
 FIRST_TICKS: Final = 4  # sampled one and all
+SPARSE: Final = (
+    50  # a sample every 2 % of the run so far is enough: what ails it shows as early, relative to its length
+)
 SILENT_SAMPLES: Final = 8  # samples in a row that make a unit worth re-initializing
 LONGEST_SUSPICION: Final = 64  # ticks sampled in a row
 
@@ -37,6 +43,7 @@ class Sensor:
         self._bind()
         self._suspicion = 0
         self._again = False
+        self._last = 1  # the last tick sampled by the clock
 
     def _bind(self) -> None:
         """Look at the model's structure: at the start, and after a surgery."""
@@ -56,7 +63,8 @@ class Sensor:
         self._order = order
         index = {name: i for i, name in enumerate(order)}
         self._layer_of = np.array([index[self._owner[id(p)]] for p in self.parameters])
-        self.run.anatomy = Anatomy(tuple(self._layers[name].layer for name in order), self.probe.sites())
+        layers = tuple(self._layers[name].layer for name in order)
+        self.run.anatomy = Anatomy(layers, self.probe.sites(), self.probe.skips, self.probe.mismatch)
 
     def refresh(self) -> None:
         """Learn the model anew after a surgery; the next tick is sampled."""
@@ -70,7 +78,7 @@ class Sensor:
 
     def sampled(self, tick: int) -> bool:
         """Return whether `tick` is a sampled one."""
-        return self._again or tick <= FIRST_TICKS or (tick - 1) % self.every == 0
+        return self._again or tick <= FIRST_TICKS or tick - self._last >= max(self.every, tick // SPARSE)
 
     def watching(self) -> AbstractContextManager[None]:
         """Return the context for this tick's forward passes."""
@@ -87,6 +95,7 @@ class Sensor:
         """Read this tick's figures, after backward and before the step."""
         sampled = self.sampled(self.run.clock.tick)
         if sampled:
+            self._last = self._last if self.run.clock.tick <= FIRST_TICKS else self.run.clock.tick
             self._learn()
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         sections = [loss.float().reshape(1), self._gradient_norms()]
@@ -98,7 +107,9 @@ class Sensor:
         """Take over what the forward pass showed of the order of layers and of the sites."""
         seen = [name for name in self.probe.layer_order if name in self._layers]
         order = [*seen, *(name for name in self._layers if name not in seen)]
-        if order != self._order or self.probe.sites() != self.run.anatomy.sites:
+        seen_now = (self.probe.sites(), self.probe.skips, self.probe.mismatch)
+        known = self.run.anatomy
+        if order != self._order or seen_now != (known.sites, known.skips, known.mismatch):
             self._arrange(order)
 
     def _gradient_norms(self) -> torch.Tensor:
@@ -110,8 +121,9 @@ class Sensor:
         weights = norms([p.detach() for p in self.parameters], self.run.device)
         moved = self.updates.norms()
         unknown = torch.full((len(self.parameters),), math.nan, device=self.run.device)
-        activations = self.probe.figures(self.run.device)
-        return [weights, unknown if moved is None else moved, *activations]
+        units = spread([self._layers[name].parameters for name in self._order], self.run.device)
+        passages = self.probe.flow.figures(self._order, self.run.device).reshape(-1)
+        return [weights, unknown if moved is None else moved, units, passages, *self.probe.figures(self.run.device)]
 
     def _assemble(self, figures: FloatArray, *, sampled: bool, batches: list[Any]) -> Snapshot:
         clock = self.run.clock
@@ -141,15 +153,24 @@ class Sensor:
         return np.sqrt(summed).astype(np.float32)
 
     def _sample(self, figures: FloatArray) -> Sample:
-        count = len(self.parameters)
-        sites = figures[2 * count :].reshape(-1, len(SILENCE_LENGTHS) + 1)
-        sample = Sample.blank(
-            len(self._order),
-            len(sites),
+        count, layers = len(self.parameters), len(self._order)
+        by_layer = 2 * count + layers
+        by_site = by_layer + layers * PASSAGE_FIGURES
+        passages = figures[by_layer:by_site].reshape(layers, PASSAGE_FIGURES).copy()
+        sites = figures[by_site:].reshape(-1, SITE_FIGURES).copy()
+        lengths = len(SILENCE_LENGTHS)
+        sample = Sample(
             weight_norms=self._by_layer(figures[:count]),
             update_norms=self._by_layer(figures[count : 2 * count]),
-            silent=sites[:, :-1].copy(),
-            zeros=sites[:, -1].copy(),
+            spread=figures[2 * count : by_layer].copy(),
+            signal=passages[:, 0],
+            flow=passages[:, 1],
+            time_steps=passages[:, 2],
+            time_flow=passages[:, 3:],
+            silent=sites[:, :lengths],
+            zeros=sites[:, lengths],
+            slope=sites[:, lengths + 1],
+            pinned=sites[:, lengths + 2],
         )
         self._suspect(sample)
         return sample

@@ -14,6 +14,7 @@ LAYER: Final = "_supervisor_layer"  # the layer it stems from
 SITES: Final = "_supervisor_sites"  # the activations whose units it still shows
 WEIGHT: Final = "_supervisor_weight"  # the layer from whose parameters alone it was computed
 BUFFER: Final = "_supervisor_buffer"  # the module from whose buffers alone it was computed
+OUTPUT: Final = "_supervisor_output"  # the function that made probabilities of it
 
 
 def tag(tensors: Iterable[torch.Tensor], tags: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def untag(model: nn.Module) -> None:
     for module in model.modules():
         for tensor in (*module._parameters.values(), *module._buffers.values()):  # noqa: SLF001 - as fast as it gets
             carried = vars(tensor) if tensor is not None else {}
-            for name in (LAYER, SITES, WEIGHT, BUFFER) if carried else ():
+            for name in (LAYER, SITES, WEIGHT, BUFFER, OUTPUT) if carried else ():
                 carried.pop(name, None)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 
-from supervisor.activations import SILENT_AT_ZERO
+from supervisor.activations import SILENT_AT_ZERO, SLOPES
 from supervisor.records import SILENCE_LENGTHS, Site
+from supervisor.signals.flow import thin
 
 NOT_NEGATIVE: Final = frozenset({"relu", "relu6"})
 ROWS: Final = 32  # inputs (pixels of one too) that make a sample: tiny batches add up, their silence says nothing
+
+SITE_FIGURES: Final = len(SILENCE_LENGTHS) + 3  # of `Watched.figures`
 
 Key = tuple[str, str, str | None]  # owner, function, producer
 
@@ -30,6 +34,7 @@ class Watched:
     awake: torch.Tensor | None = None  # (units,) bool, since the last sample
     silent_for: torch.Tensor | None = None  # (units,) int32, samples in a row
     zeros: torch.Tensor | None = None  # 0-dim, this forward
+    slopes: list[torch.Tensor] = field(default_factory=list)  # (2,) mean slope and pinned share, by call of this tick
 
     def take(self, out: torch.Tensor, *, conv: bool) -> None:
         """Take in one output of the activation, (batch, units, ...) where `conv`, else (..., units)."""
@@ -37,6 +42,8 @@ class Watched:
             return  # an expert that no input was routed to has not been silent
         unit_dim = 1 if conv else out.ndim - 1
         self.units = out.shape[unit_dim]
+        if self.key[1] in SLOPES:
+            self.slopes.append(_slope(self.key[1], out))
         if self.key[1] not in SILENT_AT_ZERO:
             return
         # One pass: where nothing is negative, the signs count what is not zero. Ten times cheaper than a comparison.
@@ -60,13 +67,15 @@ class Watched:
         self.awake, self.rows = None, 0
 
     def figures(self, device: torch.device) -> torch.Tensor:
-        """Return the shares of silent units by SILENCE_LENGTHS and the share of zeros: (9,)."""
+        """Return the shares of silent units by SILENCE_LENGTHS, of zeros, the slope, and the pinned share: (11,)."""
         silent = torch.zeros(len(SILENCE_LENGTHS), device=device)
         if self.silent_for is not None:
             lengths = torch.tensor(SILENCE_LENGTHS, device=device, dtype=torch.int32)
             silent = (self.silent_for >= lengths[:, None]).float().mean(1)
         zeros = self.zeros if self.zeros is not None else torch.zeros((), device=device)
-        return torch.cat([silent, zeros.reshape(1)])
+        slope = torch.stack(self.slopes).mean(0) if self.slopes else torch.full((2,), math.nan, device=device)
+        self.slopes = []
+        return torch.cat([silent, zeros.reshape(1), slope])
 
     def site(self, taken: dict[str, int]) -> Site:
         """Return it as a fact. `taken` counts the names given so far, to tell apart what would be called alike."""
@@ -77,3 +86,10 @@ class Watched:
         if taken[name] > 1:  # one activation module applied after several layers
             name = f"{name}@{producer}"
         return Site(name, function, owner, calls, producer, self.units, bool(consumers), self.gate, consumers)
+
+
+def _slope(function: str, out: torch.Tensor) -> torch.Tensor:
+    """Return the mean slope of a squashing function and the share of outputs near its ends: (2,)."""
+    derivative, end = SLOPES[function]
+    slope = derivative(thin(out).float())
+    return torch.stack([slope.mean(), (slope < end).float().mean()])

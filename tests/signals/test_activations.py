@@ -86,12 +86,12 @@ def test_an_output_activation_is_not_hidden() -> None:
 
 
 def test_a_recurrent_layer_is_a_producer() -> None:
-    (site,) = sites(Recurrent(), torch.randn(8, 5, 6)).values()
+    (site,) = (s for s in sites(Recurrent(), torch.randn(8, 5, 6)).values() if not s.gate)
     assert (site.producer, site.consumers, site.units) == ("lstm", ("head",), 10)
 
 
 def test_a_transformer_shows_its_feed_forward_activations() -> None:
-    found = sites(Transformer(), torch.randint(0, 11, (8, 5)))
+    found = {k: s for k, s in sites(Transformer(), torch.randint(0, 11, (8, 5))).items() if not s.gate}
     layers = [f"encoder.layers.{i}" for i in range(2)]
     assert [site.producer for site in found.values()] == [f"{layer}.linear1" for layer in layers]
     assert [site.consumers for site in found.values()] == [(f"{layer}.linear2",) for layer in layers]
