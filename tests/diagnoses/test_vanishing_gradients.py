@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from supervisor.diagnoses import causes
 from supervisor.records import Finding, Snapshot
+from tests.diagnoses.recurrent import Reader, places
 from tests.diagnoses.shots import examined, sample, shot
-from tests.diagnoses.trainings import deep, digits_like, he, optimizers, watch
+from tests.diagnoses.trainings import Batch, deep, digits_like, he, optimizers, watch
 
 DECAY = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
 every_optimizer = pytest.mark.parametrize("optimizer", optimizers())
@@ -222,3 +224,72 @@ def test_a_decay_is_found_beside_odd_parameters() -> None:
     )  # fmt: skip
     finding = seen.of("vanishing_gradients")[0]
     assert finding.evidence["zero_layers"] == 1
+
+
+# The chain rule on this very network, through time, and below where the loss began
+
+
+@every_optimizer
+def test_the_evidence_is_the_chain_rule_of_this_network(optimizer: str) -> None:
+    """Factors by layer, their product, what the activations let through, and the bound they allow: 0.25 a sigmoid."""
+    torch.manual_seed(0)
+    model = deep(nn.Sigmoid)
+    finding = watch(model, optimizers()[optimizer](model), digits_like(), 60).of("vanishing_gradients")[0]
+    factors = finding.evidence["amplification"]
+    assert list(factors) == [str(2 * i) for i in range(11)]
+    assert all(0.02 < factor < 0.3 for factor in factors.values())
+    assert finding.evidence["amplification_product"] == pytest.approx(np.prod(list(factors.values())))
+    assert finding.evidence["activation_bound"] == 0.25**11
+    assert finding.evidence["amplification_product"] < finding.evidence["activation_slopes"] <= 0.25**11
+    named = {cause.name: cause.weight for cause in finding.causes}
+    assert finding.causes[0].name == finding.cause == causes.ACTIVATION
+    assert named.keys() >= {causes.INITIALIZATION, causes.DEPTH, causes.NO_SKIPS}
+
+
+def test_the_early_layers_updates_are_told_and_an_optimizer_that_rescales_them_hides_nothing() -> None:
+    """Under SGD the first layer does not move; under Adam it does, and learns nothing all the same."""
+    moves = {}
+    for name, make in optimizers().items():
+        torch.manual_seed(0)
+        model = deep(nn.Sigmoid)
+        evidence = watch(model, make(model), digits_like(), 60).of("vanishing_gradients")[0].evidence
+        moves[name] = evidence["first_update_ratio"] / evidence["last_update_ratio"]
+    assert moves["sgd"] < 1e-4
+    assert moves["adam"] > 1e-2
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@every_optimizer
+def test_a_recurrent_layer_that_cannot_look_back_is_found(optimizer: str, kind: type[nn.RNN]) -> None:
+    torch.manual_seed(0)
+    model = Reader(kind)
+    finding = watch(model, optimizers()[optimizer](model), places(64, 0), 160).of("vanishing_gradients")[0]
+    assert finding.where == ("rnn",)
+    assert finding.cause == causes.RECURRENCE
+    assert finding.evidence["time_steps"] == 64
+    assert finding.evidence["factor_per_step"] < 0.8
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_that_need_not_look_back_is_left_alone(kind: type[nn.RNN]) -> None:
+    torch.manual_seed(0)
+    model = Reader(kind)
+    seen = watch(model, optimizers(3e-3)["adam"](model), places(64, -1), 300)
+    assert seen.findings == []
+    assert seen.losses[-1] < 0.5 * seen.losses[0]
+
+
+def test_a_regression_that_only_finds_the_mean_of_its_targets_is_stuck() -> None:
+    """Its loss falls to a fraction of where it began, for the output bias alone learned."""
+
+    def shifted() -> Iterator[Batch]:
+        for x, _ in digits_like():
+            yield x, 5.0 + x[:, :4]
+
+    torch.manual_seed(0)
+    model = deep(nn.Sigmoid)
+    seen = watch(model, optimizers(1e-2)["adam"](model), shifted(), 200, loss=lambda b: F.mse_loss(model(b[0]), b[1]))
+    finding = seen.of("vanishing_gradients")[0]
+    assert seen.losses[-1] < 0.2 * seen.losses[0]
+    assert finding.evidence["loss_stands"] == "below it"
+    assert finding.evidence["limit"] > 4
