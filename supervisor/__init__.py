@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supervisor.checklists import diagnose, initialize_, preflight
     from supervisor.entry import Training, supervise
     from supervisor.errors import (
         JournalError,
@@ -30,6 +31,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "supervise": "entry",
     "Training": "entry",
+    "preflight": "checklists",
+    "diagnose": "checklists",
+    "initialize_": "checklists",
     "Policy": "policy",
     "Report": "recording.report",
     "rebuild": "remedies.rebuild",
@@ -57,6 +61,9 @@ __all__ = [
     "TrainingStopped",
     "UnknownNameError",
     "UsageError",
+    "diagnose",
+    "initialize_",
+    "preflight",
     "rebuild",
     "supervise",
 ]

@@ -97,6 +97,8 @@ class Supervisor:
     def respond(self, now: Snapshot, findings: Sequence[Finding]) -> None:
         """Decide and act; where a rung is refused, decide again at once."""
         self.run.silent_units = self.sensor.silent_units() if findings else {}
+        if not findings:
+            return
         while decisions := decide(self.policy, self._open(findings), self.ledger):
             if self._carry_out(now, decisions):
                 break

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -42,6 +43,15 @@ SILENCE_LENGTHS: Final = tuple(2**k for k in range(8))
 
 TIME_BINS: Final = 8
 """Into how many equal parts the time steps of a recurrent layer are gathered: the columns of `Sample.time_flow`."""
+
+ORIGINS: Final = ("input", "target", "parameters", "buffers", "optimizer", "forward", "loss", "backward")
+"""Where a non-finite value may begin. `loss` is behind the last layer, `backward` in gradients of a finite loss."""
+
+BAD_DATA: Final = frozenset({"input", "target"})
+"""Origins that say nothing about the model: the batch is to blame."""
+
+RUINED_STATE: Final = frozenset({"parameters", "buffers", "optimizer"})
+"""Origins that the next tick starts from again: leaving one step out does not help."""
 
 LayerKind = Literal["linear", "conv", "recurrent", "norm", "embedding", "other"]
 
@@ -80,7 +90,7 @@ class Anatomy:
     mismatch: str = ""  # where output and loss do not fit: "cross_entropy of softmax"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sample:
     """The figures that are too dear for every tick. NaN where one is not known."""
 
@@ -102,7 +112,7 @@ class Sample:
         figures = {name: np.full(shape, np.nan, np.float32) for name, shape in sample_shapes(layers, sites).items()}
         return cls(**{**figures, **known})
 
-    @property
+    @cached_property
     def update_ratios(self) -> FloatArray:
         """Update norm over weight norm by layer, (layers,); NaN where unknown."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -139,12 +149,13 @@ class Snapshot:
     grad_norms: FloatArray  # (layers,)
     anatomy: Anatomy
     sample: Sample | None = None
-    origin: str = ""  # of a non-finite value: "batch", "parameters", "loss" or "gradients"
+    origin: str = ""  # of a non-finite value: one of ORIGINS
+    origin_layer: str = ""  # the layer in which it began, if it did in one
 
     @property
     def finite(self) -> bool:
         """Whether loss and gradients are all finite."""
-        return bool(np.isfinite(self.loss) and np.isfinite(self.grad_norm))
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
 @dataclass(frozen=True, slots=True)

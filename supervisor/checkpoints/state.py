@@ -42,25 +42,46 @@ class Checkpoint:
     flags: list[tuple[nn.Module, bool]]
     requires_grad: list[tuple[nn.Parameter, bool]]
     surgeries: tuple[Surgery, ...]
+    storage: list[torch.Tensor]  # of all copies of parameters and optimizer state, in the order they were taken
 
 
-def capture(run: TrainingRun) -> Checkpoint:
-    """Return a copy of the state of `run` that shares no storage with it."""
-    live = list(run.model.parameters())
-    copies: list[torch.Tensor] = [torch.empty_like(p) for p in live]
-    copy_tensors(copies, [*live])
+def capture(run: TrainingRun, spare: Checkpoint | None = None) -> Checkpoint:
+    """Return a copy of the state of `run` that shares no storage with it.
+
+    A `spare` state that nobody will restore any more gives its memory: fresh memory costs more than the copying.
+    """
+    modules = list(run.model.modules())
+    own = {id(p): p for module in modules for p in module._parameters.values() if p is not None}  # noqa: SLF001
+    parameters = list(own.values())
+    live = [*parameters, *(t for optimizer in run.optimizers for t in _tensors_of(optimizer))]
+    storage = _storage(live, spare)
+    copy_tensors(storage, live)
+    copies = {id(t): kept for t, kept in zip(live, storage, strict=True)}
     return Checkpoint(
         tick=run.clock.tick,
         step=run.clock.step,
-        parameters=list(zip(live, copies, strict=True)),
-        buffers=keep_buffers(run.model),
-        optimizers=[_optimizer_state(optimizer) for optimizer in run.optimizers],
+        parameters=list(zip(parameters, storage, strict=False)),
+        buffers=keep_buffers(modules),
+        optimizers=[_optimizer_state(optimizer, copies) for optimizer in run.optimizers],
         scheduler=None if run.scheduler is None else copy.deepcopy(run.scheduler.state_dict()),
         rng=rng_state(run.device),
-        flags=[(module, module.training) for module in run.model.modules()],
-        requires_grad=[(p, p.requires_grad) for p in run.model.parameters()],
+        flags=[(module, module.training) for module in modules],
+        requires_grad=[(p, p.requires_grad) for p in parameters],
         surgeries=tuple(run.surgeries),
+        storage=storage,
     )
+
+
+def _storage(live: list[torch.Tensor], spare: Checkpoint | None) -> list[torch.Tensor]:
+    """Return tensors that `live` fits into: those of `spare` where they are alike, else new ones."""
+    old = spare.storage if spare is not None else []
+    if len(old) == len(live) and all(map(_alike, old, live)):
+        return old
+    return [torch.empty_like(t) for t in live]
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and a.layout == b.layout
 
 
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
@@ -81,13 +102,14 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     run.clock.step = checkpoint.step
 
 
-def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:
-    live = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
-    copies = [torch.empty_like(t) for t in live]
-    copy_tensors(copies, live)
-    copy_of = {id(t): kept for t, kept in zip(live, copies, strict=True)}
+def _tensors_of(optimizer: Optimizer) -> list[torch.Tensor]:
+    return [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+
+
+def _optimizer_state(optimizer: Optimizer, copies: dict[int, torch.Tensor]) -> _OptimizerState:
+    """Return the state of `optimizer`; `copies` maps id(tensor) to the copy that was made of it."""
     states = {
-        p: {key: copy_of[id(v)] if id(v) in copy_of else _kept(v) for key, v in state.items()}
+        p: {key: copies[id(v)] if id(v) in copies else _kept(v) for key, v in state.items()}
         for p, state in optimizer.state.items()
     }
     groups = [{k: _kept(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
@@ -95,9 +117,13 @@ def _optimizer_state(optimizer: Optimizer) -> _OptimizerState:
 
 
 def _kept(value: Any) -> Any:  # noqa: ANN401 - optimizers keep tensors, numbers, and lists of them
-    if isinstance(value, (int, float, str)) or value is None:
+    if _immutable(value) or (isinstance(value, tuple) and all(map(_immutable, value))):
         return value
     return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+
+
+def _immutable(value: Any) -> bool:  # noqa: ANN401
+    return value is None or isinstance(value, (int, float, str))
 
 
 def _restore_optimizer(optimizer: Optimizer, kept: _OptimizerState) -> None:

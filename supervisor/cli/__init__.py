@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from supervisor.cli.checklists import check, diagnose
+from supervisor.cli.clinic import clinic
 from supervisor.cli.policies import policy
 from supervisor.cli.runs import review, tune
 from supervisor.cli.terminal import Commands
@@ -20,6 +22,9 @@ def main() -> None:
     """
 
 
+main.add_command(check)
+main.add_command(clinic)
+main.add_command(diagnose)
 main.add_command(policy)
 main.add_command(review)
 main.add_command(tune)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from supervisor.entry import Training
 
@@ -33,11 +33,29 @@ class Case:
     onset: int = 1  # the first tick at which the fault is there
     twin: Callable[[int], Program] | None = None  # the same task well configured; of every faulty case
     trap: str = ""  # of a control: what makes others cry wolf here
+    main: str = ""  # of several acceptable pathologies the one it is filed under; left out: the most specific
 
     @property
     def healthy(self) -> bool:
         """Whether nothing is wrong with it."""
         return not self.expect
+
+    @property
+    def pathology(self) -> str:
+        """The pathology that the case is filed under in tables; "healthy" for a control."""
+        return self.main or next((name for name in _SPECIFIC_FIRST if name in self.expect), "healthy")
+
+
+_SPECIFIC_FIRST: Final = (
+    "dead_units",
+    "saturation",
+    "vanishing_gradients",
+    "exploding_gradients",
+    "unstable_training",
+    "plateau",
+    "non_finite",
+)
+"""Where several names are acceptable, the one that says most: every illness ends in a plateau, or in a NaN."""
 
 
 def regained(score: float, chance: float, twin: float) -> float:

@@ -29,6 +29,7 @@ LOSS_OVERFLOW: Final = "numerical overflow in the loss"
 FORWARD_OVERFLOW: Final = "numerical overflow in the forward pass"
 BACKWARD_OVERFLOW: Final = "numerical overflow in the backward pass"
 BAD_PARAMETERS: Final = "non-finite parameters"
+BAD_BUFFERS: Final = "non-finite buffers"
 BAD_OPTIMIZER: Final = "non-finite optimizer state"
 UNKNOWN: Final = "unknown"
 

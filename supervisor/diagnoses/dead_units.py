@@ -15,6 +15,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from supervisor.diagnoses import causes
+from supervisor.diagnoses.deaths import death_causes
 from supervisor.diagnoses.past import Past
 from supervisor.records import SILENCE_LENGTHS, Finding, FloatArray, Snapshot
 from supervisor.registry import DETECTORS
@@ -36,19 +38,19 @@ class DeadUnits:
         if now.sample is None or not now.finite or not now.anatomy.sites:
             return None
         if self.zero_fraction is not None:
-            return self._finding(now, now.sample.zeros, self.zero_fraction, 1)
+            return self._finding(now, past, now.sample.zeros, self.zero_fraction, 1)
         sampled = 1 + sum(shot.tick > now.tick - self.window for shot in past.samples)
         sampled = max(sampled, self.samples)  # where samples are sparse, the window reaches further back
         column = max(k for k, length in enumerate(SILENCE_LENGTHS) if length <= sampled)
         shares = now.sample.silent[:, column]
         limit = self.fraction if self._no_progress(past) else self.severe
-        return self._finding(now, shares, limit, SILENCE_LENGTHS[column])
+        return self._finding(now, past, shares, limit, SILENCE_LENGTHS[column])
 
     def _no_progress(self, past: Past) -> bool:
         solved = past.level(min(self.window, 40) // 2) < 0.1 * past.initial_loss
         return past.stands(min(self.window, 40)) and not solved
 
-    def _finding(self, now: Snapshot, shares: FloatArray, limit: float, samples: int) -> Finding | None:
+    def _finding(self, now: Snapshot, past: Past, shares: FloatArray, limit: float, samples: int) -> Finding | None:
         hit = [(site, float(share)) for site, share in zip(now.anatomy.sites, shares, strict=True) if share > limit]
         trained = {None, *(layer.name for layer in now.anatomy.layers)}  # nothing is lost in a frozen one
         hit = [(site, share) for site, share in hit if site.hidden and site.producer in trained]
@@ -65,6 +67,14 @@ class DeadUnits:
             "samples": samples,
             "shares": {site.name: share for site, share in hit},
             "capacity_lost": lost / max(units, 1),
+            "gradients": _gradients(now, where),
         }
-        cause = "large learning rate or negative bias"
-        return Finding("dead_units", now.tick, now.step, where, min(1.0, worst), cause, evidence)
+        site = now.anatomy.sites.index(max(hit, key=lambda pair: pair[1])[0])  # the worst, of equals the first
+        ranked = causes.first(death_causes(now, past, site, limit))
+        return Finding("dead_units", now.tick, now.step, where, min(1.0, worst), evidence=evidence, **ranked)
+
+
+def _gradients(now: Snapshot, where: tuple[str, ...]) -> dict[str, float]:
+    """Return the gradient norms of these layers: units that are silent on every input get none."""
+    pairs = zip(now.anatomy.layers, now.grad_norms, strict=True)
+    return {layer.name: float(norm) for layer, norm in pairs if layer.name in where}

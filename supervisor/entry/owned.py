@@ -48,6 +48,7 @@ class OwnedForm:
         if self._untouched and any(p.grad is not None for p in self.run.parameters):
             raise TrainStepError(_OWN_BACKWARD)  # also where the graph was kept, and a second backward would pass
         self._untouched = False
+        self.run.before_backward(loss)
         share = loss if of == 1 else loss / of
         try:
             share.backward()
@@ -92,4 +93,4 @@ def loss_of(result: Any) -> torch.Tensor:  # noqa: ANN401 - what a user's functi
             "itself, not loss.item() or loss.detach(), and do not compute it under torch.no_grad()"
         )
         raise TrainStepError(message)
-    return loss.reshape(())
+    return loss if loss.ndim == 0 else loss.reshape(())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def supervise(
     evaluate: Evaluate | None = None,
     evaluate_every: int | None = None,
     policy: str | Path | Policy = "default",
-    context: Any = None,  # noqa: ANN401 - not yet available
+    context: str | Mapping[str, Any] | None = None,
     tracking: str | Recorder | None = "mlflow",
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -60,7 +60,9 @@ def supervise(
         evaluate: a function without arguments that returns a loss (lower is better), or a mapping with `"loss"`.
         evaluate_every: steps between two evaluations; left out: once, at the end.
         policy: a shipped policy's name, the path of a YAML file, or a Policy.
-        context: not yet available.
+        context: what is normal here, where the figures cannot tell: "gan", "rl", "contrastive", "finetune", or a
+            mapping of `kind`, `frozen` (names or patterns of layers meant to stand still) and `warmup` (steps before
+            plateau and instability are judged). It wins over the policy's; a NaN is never normal.
         tracking: "mlflow", None, or an object with the Recorder protocol.
         run_dir: folder of the journal and the figures; default `supervisor_runs/<run name>`.
         resume: not yet available.
@@ -84,7 +86,7 @@ def supervise(
     before = rng_state(_device(training))
     try:
         _seed(training.seed)
-        session = Session(training, before)
+        session = Session(replace(training, policy=training.declared_policy()), before)
     except BaseException:
         restore_rng(before)
         raise

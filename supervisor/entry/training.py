@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from supervisor.errors import NotYetError, UsageError
 from supervisor.journal import Recorder
 from supervisor.policy import Policy
+from supervisor.policy.context import unmatched
 from supervisor.registry import nearest
 
 TrainFn = Callable[..., Any]
@@ -37,7 +38,7 @@ class Training:
     evaluate: Evaluate | None = None
     evaluate_every: int | None = None
     policy: str | Path | Policy = "default"
-    context: Any = None
+    context: str | Mapping[str, Any] | None = None
     tracking: str | Recorder | None = "mlflow"
     run_dir: str | Path | None = None
     resume: bool = False
@@ -69,13 +70,28 @@ class Training:
         if isinstance(self.tracking, str) and self.tracking != "mlflow":
             message = f'tracking: expected "mlflow", None or a Recorder, got {self.tracking!r}.'
             raise UsageError(message + nearest(self.tracking, ["mlflow"]))
+        self._check_context()
+
+    def declared_policy(self) -> Policy:
+        """Return the policy, with what `context` declares. Raises PolicyError or UsageError; touches nothing."""
+        policy = self.policy if isinstance(self.policy, Policy) else Policy.load(self.policy)
+        return policy if self.context is None else policy.within(self.context)
+
+    def _check_context(self) -> None:
+        """Refuse a context that is none, and frozen layers that this model does not have."""
+        if self.context is None:
+            return
+        assert self.model is not None
+        names = [name or "model" for name, _ in self.model.named_modules()]
+        for pattern in unmatched(Policy("none").within(self.context).context.frozen, names):
+            message = f"context.frozen: no layer of the model is called {pattern!r}.{nearest(pattern, names)}"
+            raise UsageError(message)
 
     def _check_built(self) -> None:
         """Refuse what the contract names and this version does not build."""
         named = {
             "resume": (self.resume, "start the run anew, in another run_dir"),
             "scaler": (self.scaler is not None, "train in float32 or bfloat16, or without the supervisor"),
-            "context": (self.context is not None, "switch a detector off in the policy: detect: {NAME: null}"),
         }
         for name, (given, instead) in named.items():
             if given:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from supervisor.policy.document import Document
+from pydantic import Field
+
+from supervisor.policy.context import KINDS, Kind
+from supervisor.policy.document import Document, KeyPath
 from supervisor.policy.fields import found, parameters_of
 from supervisor.policy.ladder import accept, ladder
 from supervisor.policy.model import Limits, Observe, Rung, Verify
 from supervisor.policy.vocabulary import LATER_KEYS, Vocabulary, unknown
 
-SECTIONS: Final[Mapping[str, type]] = {"observe": Observe, "verify": Verify, "limits": Limits}
-KEYS: Final = ("name", "description", "extends", "observe", "detect", "respond", "order", "verify", "limits", "forbid")
+
+@dataclass(frozen=True)
+class Declared:
+    """What is normal in this training."""
+
+    kind: Annotated[Kind | None, Field(description="what the loss means; it masks and loosens rules")] = None
+    frozen: Annotated[list[str], Field(description="names or patterns of layers meant to stand still")] = field(
+        default_factory=list
+    )
+    warmup: Annotated[int, Field(ge=0, description="steps before plateau and instability are judged")] = 0
+
+
+SECTIONS: Final[Mapping[str, type]] = {"context": Declared, "observe": Observe, "verify": Verify, "limits": Limits}
+KEYS: Final = ("name", "description", "extends", "detect", "respond", "order", "forbid", *SECTIONS)
 LONGEST_LINE: Final = 200  # characters of a name or description
 
 
@@ -76,11 +91,14 @@ class _Check:
         value = self.document.data.get(key)
         if value is None or isinstance(value, dict):
             return value or {}
-        self.document.complain((key,), f"expected a mapping, found {found(value)}")
+        meant = f". Write `context: {{kind: {value}}}`" if key == "context" and value in KINDS else ""
+        self.document.complain((key,), f"expected a mapping, found {found(value)}{meant}")
         return {}
 
     def _section(self, name: str, cls: type) -> dict[str, Any]:
         content = dict(self._mapping(name))
+        if name == "context":
+            return context(self.document, (name,), content)
         if name == "verify" and "trials" in content:
             trials = content.pop("trials")
             if trials is not False:
@@ -127,3 +145,27 @@ class _Check:
             if refusal is not None:
                 self.document.complain(("forbid", index), refusal)
         return frozenset(name for name in names if isinstance(name, str))
+
+
+def context(document: Document, path: KeyPath, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a declared context states, as the arguments of a Context; complain about what is wrong."""
+    accepted: dict[str, Any] = {}
+    for key, value in content.items():
+        problem = _misdeclared(key, value)
+        if problem is None:
+            accepted |= accept(document, path, {key: value}, parameters_of(Declared))
+        else:
+            document.complain((*path, key), problem)
+    if "frozen" in accepted:
+        accepted["frozen"] = tuple(accepted["frozen"])
+    return accepted
+
+
+def _misdeclared(key: str, value: Any) -> str | None:  # noqa: ANN401 - plain data
+    """Return what is wrong with a kind or a list of layers, where the type alone does not tell it well."""
+    if key == "kind" and isinstance(value, str) and value not in KINDS:
+        return unknown("kind", value, KINDS)
+    if key == "frozen" and isinstance(value, list):
+        odd = [item for item in value if not isinstance(item, str) or not item.strip()]
+        return f"expected names or patterns of layers, found {found(odd[0])}" if odd else None
+    return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from supervisor.policy.ledger import Incident, Ledger
 from supervisor.policy.model import Policy, Rung, Treatment
-from supervisor.records import PATHOLOGIES, UPSETTING, Decision, Finding
+from supervisor.records import PATHOLOGIES, RUINED_STATE, UPSETTING, Decision, Finding
 
 _SKIP: Final = Rung((Treatment("skip_step"),))
 _URGENT: Final = "non_finite"
@@ -82,8 +82,8 @@ def _next_rung(
             continue
         if names == {"advise"} and incident.advised:
             continue
-        if names == {"skip_step"} and finding.evidence.get("origin") == "parameters":
-            continue  # the next step would start from the same ruined parameters
+        if names == {"skip_step"} and finding.evidence.get("origin") in RUINED_STATE:
+            continue  # the next step would start from the same ruined state
         if spent and names not in ({"stop"}, {"advise"}):
             continue
         return index, rung, _why(ladder, index, incident, ledger, finding)

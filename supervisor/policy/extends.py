@@ -8,7 +8,8 @@ from typing import Any
 
 from supervisor.errors import PolicyError
 from supervisor.policy import shipped
-from supervisor.policy.check import Part
+from supervisor.policy.check import SECTIONS, Part
+from supervisor.policy.context import Context
 from supervisor.policy.document import Document, read_file
 from supervisor.policy.fields import found
 from supervisor.policy.model import Limits, Observe, Policy, Rung, Verify
@@ -62,7 +63,7 @@ def merge(parts: Sequence[Part]) -> Policy:
 
     Thresholds and sections are inherited key by key, ladders pathology by pathology; what is forbidden stays so.
     """
-    sections: dict[str, dict[str, Any]] = {"observe": {}, "verify": {}, "limits": {}}
+    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     detect: dict[str, dict[str, Any] | None] = {}
     respond: dict[str, tuple[Rung, ...]] = {}
     for part in parts:
@@ -79,5 +80,6 @@ def merge(parts: Sequence[Part]) -> Policy:
         respond=respond,
         verify=Verify(**sections["verify"]),
         limits=Limits(**sections["limits"]),
+        context=Context(**sections["context"]),
         forbid=frozenset().union(*(part.forbid for part in parts)),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor.errors import PolicyError
-from supervisor.policy.check import Part, check
+from supervisor.errors import PolicyError, UsageError
+from supervisor.policy.check import Part, check, context
+from supervisor.policy.context import KINDS
 from supervisor.policy.document import Document, KeyPath, read, read_file
 from supervisor.policy.extends import lineage, merge
 from supervisor.policy.fields import found
@@ -17,9 +19,10 @@ from supervisor.policy.shipped import locate, shipped, shipped_text
 from supervisor.policy.vocabulary import Vocabulary
 from supervisor.policy.writer import to_dict, to_yaml
 
-__all__ = ["from_dict", "load", "loads", "shipped", "shipped_text", "to_dict", "to_yaml"]
+__all__ = ["from_dict", "in_context", "load", "loads", "shipped", "shipped_text", "to_dict", "to_yaml"]
 
 _ALL: Final = Vocabulary()
+_WORDS: Final = ", ".join(map(repr, KINDS))
 
 
 def load(name_or_path: str | Path, vocabulary: Vocabulary = _ALL) -> Policy:
@@ -42,6 +45,22 @@ def from_dict(content: Mapping[str, Any], vocabulary: Vocabulary = _ALL) -> Poli
     document = Document("policy")
     document.data = {"name": "unnamed", **_plain(content, (), document)}
     return _resolve(document, None, vocabulary)
+
+
+def in_context(policy: Policy, given: Any) -> Policy:  # noqa: ANN401 - whatever a user passed
+    """Return the policy with what `given` declares: a kind, or a mapping of `kind`, `frozen` and `warmup`.
+
+    What it states wins over the policy's own context, key by key. Raises UsageError, which touches nothing.
+    """
+    content = {"kind": given} if isinstance(given, str) else given
+    if not isinstance(content, Mapping):
+        message = f"context: expected {_WORDS}, or a mapping of kind, frozen and warmup, found {found(given)}"
+        raise UsageError(message)
+    document = Document("")
+    stated = context(document, ("context",), _plain(content, ("context",), document))
+    if document.problems:
+        raise UsageError("\n".join(problem.removeprefix(": ") for problem in document.problems))
+    return replace(policy, context=replace(policy.context, **stated))
 
 
 def _resolve(document: Document, file: Path | None, vocabulary: Vocabulary) -> Policy:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from supervisor.policy.context import Context
+
+_UNDECLARED: Final = Context()
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Policy:
     verify: Verify = Verify()
     limits: Limits = Limits()
     forbid: frozenset[str] = frozenset()
+    context: Context = _UNDECLARED
 
     @staticmethod
     def load(name_or_path: str | Path) -> Policy:
@@ -78,11 +83,25 @@ class Policy:
 
         return from_dict(content)
 
+    def within(self, context: str | Mapping[str, Any]) -> Policy:
+        """Return the policy in a declared context: a kind, or a mapping. What it states wins, key by key.
+
+        Raises UsageError with every problem of `context`.
+        """
+        from supervisor.policy.loader import in_context  # noqa: PLC0415
+
+        return in_context(self, context)
+
     def to_yaml(self) -> str:
         """Return the resolved policy as YAML that loads to an equal policy."""
         from supervisor.policy.loader import to_yaml  # noqa: PLC0415
 
         return to_yaml(self)
+
+    @property
+    def detecting(self) -> Mapping[str, Mapping[str, Any] | None]:
+        """The thresholds to detect with: `detect`, and what the context masks or loosens. None: switched off."""
+        return self.context.loosened(self.detect)
 
     @property
     def remedies(self) -> frozenset[str]:

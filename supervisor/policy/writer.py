@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from supervisor.policy.context import Context
 from supervisor.policy.model import Policy, Rung
 from supervisor.policy.nodes import CoreResolver
 
@@ -27,6 +28,7 @@ def to_dict(policy: Policy) -> dict[str, Any]:
     return {
         "name": policy.name,
         **({"description": policy.description} if policy.description else {}),
+        **_context(policy.context),
         "observe": dataclasses.asdict(policy.observe),
         "detect": {name: None if values is None else dict(values) for name, values in policy.detect.items()},
         "respond": {name: [_item(rung) for rung in ladder] for name, ladder in policy.respond.items()},
@@ -34,6 +36,13 @@ def to_dict(policy: Policy) -> dict[str, Any]:
         "limits": dataclasses.asdict(policy.limits),
         "forbid": sorted(policy.forbid),
     }
+
+
+def _context(context: Context) -> dict[str, Any]:
+    """Return the section of what was declared; nothing where nothing was."""
+    stated = {"kind": context.kind, "frozen": list(context.frozen), "warmup": context.warmup}
+    stated = {key: value for key, value in stated.items() if value}
+    return {"context": stated} if stated else {}
 
 
 def _item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list

@@ -1,9 +1,12 @@
 """Every tick's figures on disk, as fixed-width binary rows: the file a recorded run is replayed from.
 
 One segment per anatomy (a surgery may change the activation sites): `0000.json` names the columns,
-`0000.ticks` holds a row a tick, `0000.samples` a row a sampled tick. A row is appended as raw bytes, which
-costs a few microseconds, survives a killed process up to the last whole row, and reads back without
+`0000.ticks` holds a row a tick, `0000.samples` a row a sampled tick. Rows are raw bytes and read back without
 parsing. Figures are float32, the precision in which the detectors saw them.
+
+Rows gather in memory and go to disk together, in whole rows: with every decision before its remedy starts, every second
+from the background, and at the end. A killed process loses the rows of its last second at most, and none that are
+older than its last decision.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,10 +25,11 @@ import numpy.typing as npt
 
 from supervisor.errors import JournalError
 from supervisor.journal import Entry
-from supervisor.records import Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
+from supervisor.records import ORIGINS, Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
 
 FOLDER: Final = "metrics"
-_ORIGINS: Final = ("", "batch", "parameters", "loss", "gradients")
+GATHERED: Final = 1000  # rows in memory at most, where the background does not come round
+_ORIGINS: Final = ("", *ORIGINS)
 
 
 def _tick_dtype(anatomy: Anatomy) -> np.dtype[Any]:
@@ -33,6 +39,7 @@ def _tick_dtype(anatomy: Anatomy) -> np.dtype[Any]:
             ("tick", "<i8"),
             ("step", "<i8"),
             ("origin", "<i1"),
+            ("origin_layer", "<i4"),  # -1: none
             ("loss", "<f4"),
             ("lr", "<f4"),
             ("grad_norm", "<f4"),
@@ -41,57 +48,69 @@ def _tick_dtype(anatomy: Anatomy) -> np.dtype[Any]:
     )
 
 
+def _index(anatomy: Anatomy, name: str) -> int:
+    return next((i for i, layer in enumerate(anatomy.layers) if layer.name == name), -1) if name else -1
+
+
 def _sample_dtype(anatomy: Anatomy) -> np.dtype[Any]:
     shapes = sample_shapes(len(anatomy.layers), len(anatomy.sites))
     return np.dtype([("tick", "<i8"), *((name, "<f4", shape) for name, shape in shapes.items())])
 
 
 class MetricsWriter:
-    """Appends snapshots to `<run_dir>/metrics/`. Not for several threads."""
+    """Appends snapshots to `<run_dir>/metrics/`, from one thread. `flush` may be called from any."""
 
     def __init__(self, run_dir: Path) -> None:
         self.folder = run_dir / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
         self._anatomy: Anatomy | None = None
         self._segment = -1
-        self._ticks: IO[bytes] | None = None
-        self._samples: IO[bytes] | None = None
+        self._files: tuple[IO[bytes], ...] = ()  # of the ticks, of the samples
+        self._gathered: deque[tuple[int, bytes]] = deque()  # which file, the row
+        self._writing = threading.Lock()
+        self._row = np.zeros((), _tick_dtype(Anatomy(())))  # the one that is being written, kept for the next
 
     def append(self, now: Snapshot) -> None:
         """Append one tick."""
         if now.anatomy is not self._anatomy and now.anatomy != self._anatomy:
             self._start_segment(now.anatomy)
         self._anatomy = now.anatomy
-        assert self._ticks is not None
-        assert self._samples is not None
-        row = (
-            now.tick, now.step, _ORIGINS.index(now.origin), now.loss, now.lr, now.grad_norm, now.grad_norms,
-        )  # fmt: skip
-        self._ticks.write(np.array(row, dtype=self._tick_dtype).tobytes())
+        origin = (_ORIGINS.index(now.origin), _index(now.anatomy, now.origin_layer))
+        self._row[()] = (now.tick, now.step, *origin, now.loss, now.lr, now.grad_norm, now.grad_norms)
+        self._gathered.append((0, self._row.tobytes()))
         if (sample := now.sample) is not None:
             names = self._sample_dtype.names or ()
             figures = (now.tick, *(getattr(sample, name) for name in names[1:]))
-            self._samples.write(np.array(figures, dtype=self._sample_dtype).tobytes())
+            self._gathered.append((1, np.array(figures, dtype=self._sample_dtype).tobytes()))
+        if len(self._gathered) >= GATHERED:
+            self.flush()
 
     def _start_segment(self, anatomy: Anatomy) -> None:
         self.close()
         self._segment += 1
         stem = self.folder / f"{self._segment:04d}"
         stem.with_suffix(".json").write_text(json.dumps(dataclasses.asdict(anatomy)), encoding="utf-8")
-        self._tick_dtype, self._sample_dtype = _tick_dtype(anatomy), _sample_dtype(anatomy)
-        # Unbuffered: one write call a row, so that a killed process loses at most the row it was writing.
-        self._ticks = stem.with_suffix(".ticks").open("ab", buffering=0)
-        self._samples = stem.with_suffix(".samples").open("ab", buffering=0)
+        self._row, self._sample_dtype = np.zeros((), _tick_dtype(anatomy)), _sample_dtype(anatomy)
+        # Unbuffered: what a file object holds back, a forked child would write a second time when it ends.
+        self._files = tuple(stem.with_suffix(end).open("ab", buffering=0) for end in (".ticks", ".samples"))
+
+    def flush(self) -> None:
+        """Write out what has gathered."""
+        with self._writing:
+            rows = [self._gathered.popleft() for _ in range(len(self._gathered))]
+            for number, file in enumerate(self._files):
+                file.write(b"".join(row for which, row in rows if which == number))
 
     def close(self) -> None:
-        """Close the files."""
-        for file in (self._ticks, self._samples):
-            if file is not None:
-                file.close()
+        """Write out the rest, and close the files."""
+        self.flush()
+        for file in self._files:
+            file.close()
+        self._files = ()
 
 
 class MetricsRecorder:
-    """The figures on disk as a Recorder. It writes at once: a row is a few microseconds."""
+    """The figures on disk as a Recorder."""
 
     run_id: str | None = None
 
@@ -103,7 +122,9 @@ class MetricsRecorder:
         self._writer = MetricsWriter(run_dir)
 
     def record(self, entry: Entry) -> None:
-        """Leave the lines to the journal."""
+        """Leave the lines to the journal; what a decision was based on goes to disk before it is carried out."""
+        if entry["kind"] == "decision":
+            self.flush()
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Append one tick."""
@@ -111,7 +132,9 @@ class MetricsRecorder:
             self._writer.append(snapshot)
 
     def flush(self) -> None:
-        """Do nothing: every row is written at once."""
+        """Write out what has gathered."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def close(self, report: Any) -> None:  # noqa: ANN401, ARG002 - the protocol's
         """Close the files."""
@@ -156,6 +179,7 @@ def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:
                 anatomy=anatomy,
                 sample=samples.get(int(row["tick"])),
                 origin=_ORIGINS[int(row["origin"])],
+                origin_layer=anatomy.layers[int(row["origin_layer"])].name if row["origin_layer"] >= 0 else "",
             )
 
 

@@ -24,7 +24,9 @@ from supervisor.records import Snapshot, intervened
 
 LOGGER: Final = logging.getLogger("supervisor.recording")
 
-BATCH: Final = 1000  # metrics in one request: MLflow's limit, and few enough not to hold up a step
+BATCH: Final = 1000  # metrics in one request: MLflow's limit
+LIVE_BATCH: Final = 200  # while the training runs: a request holds the interpreter for some 15 ms
+LIVE_SHARE: Final = 0.005  # of the time is spent on such requests at most; what has to wait is sent at the end
 QUEUE: Final = 100_000  # points; enough for the longest outage, as thinned curves end at a few thousand each
 PATIENCE: Final = {True: (10.0, 20.0), False: (2.0, 5.0)}  # seconds for open and close, by Store.local
 LONGEST_PAUSE: Final = 30.0  # seconds between two tries to reach a store
@@ -41,7 +43,7 @@ class MlflowRecorder:
         self._points = Points(None)
         self._queue: deque[Point] = deque(maxlen=QUEUE)
         self._untold = False  # the story has changed since it was last sent
-        self._tell_after = self._try_after = 0.0  # time.monotonic()
+        self._tell_after = self._try_after = self._send_after = 0.0  # time.monotonic()
         self._failures = 0  # in a row
         self._warned = False
 
@@ -54,7 +56,7 @@ class MlflowRecorder:
     def _begin(self) -> None:
         mirror = self._running()
         mirror.store.probe()
-        mirror.ensure()
+        mirror.introduce()
 
     def record(self, entry: Entry) -> None:
         """Take in one journal line."""
@@ -149,7 +151,10 @@ class MlflowRecorder:
         mirror.introduce()
         if self._untold and time.monotonic() >= self._tell_after:
             self._tell()
-        self._send_batch(mirror)
+        if time.monotonic() >= self._send_after:
+            began = time.thread_time()  # waiting for a server is free
+            self._send_batch(mirror, LIVE_BATCH)
+            self._send_after = time.monotonic() + (time.thread_time() - began) / LIVE_SHARE
 
     def _tell(self) -> None:
         mirror = self._running()
@@ -167,8 +172,8 @@ class MlflowRecorder:
         ticks = self._points.non_finite
         return {"supervisor.non_finite_ticks": str(ticks)} if ticks else {}
 
-    def _send_batch(self, mirror: MirrorRun) -> None:
-        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+    def _send_batch(self, mirror: MirrorRun, most: int) -> None:
+        batch = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
         if not batch:
             return
         try:
@@ -187,4 +192,4 @@ class MlflowRecorder:
         mirror.tell(story, self._extra())
         mirror.end(str(story["status"]))
         while self._queue:
-            self._send_batch(mirror)
+            self._send_batch(mirror, BATCH)

@@ -21,8 +21,11 @@ _UNTOUCHED = (nn.Embedding, nn.EmbeddingBag, ParametrizationList)
 
 
 def following(anatomy: Anatomy, layer: str) -> str | None:
-    """Return the activation applied to the output of `layer`, or None. A gate counts only where nothing else is."""
-    sites = [site for site in anatomy.sites if site.producer == layer]
+    """Return the activation applied to the output of `layer`, or None. A gate counts only where nothing else is.
+
+    Attention's softmax is none: it mixes values and changes no unit's variance.
+    """
+    sites = [site for site in anatomy.sites if site.producer == layer and site.function != "softmax"]
     return next((site.function for site in sorted(sites, key=lambda site: site.gate)), None)
 
 

@@ -36,7 +36,7 @@ from supervisor.records import Site
 from supervisor.signals.flow import FlowProbe
 from supervisor.signals.gates import layer_gates, squashed_within
 from supervisor.signals.tags import LAYER, SITES, sites_of, stem_of, tag, tensors_in, untag
-from supervisor.signals.watched import Key, Watched
+from supervisor.signals.watched import Key, Watched, figures_of
 from supervisor.signals.wiring import Ownership, misfit
 
 
@@ -129,15 +129,15 @@ class ActivationProbe:
     def saw(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
         """Take in one call of the forward pass."""
         outputs = list(tensors_in((out,)))
-        if not outputs:
-            return
+        if not outputs or func is torch.Tensor.__deepcopy__ or isinstance(outputs[0], nn.Parameter):
+            return  # a copy of the model, or an average of it that is kept in the train step
         inputs = list(tensors_in((args, *kwargs.values())))
         weights = self.ownership.weights(inputs)
         for name in weights.values():
             self.layer_order.setdefault(name, len(self.layer_order))
         self.mismatch = self.mismatch or misfit(func, args, kwargs, outputs)
         if constant := self.ownership.constant(inputs, weights):
-            tag(outputs, constant)
+            tag([t for t in outputs if not self.ownership.owns(t)], constant)
             return
         sites, producer = self._flow(func, inputs, weights)
         function, first = function_name(func, args, kwargs), outputs[0]
@@ -225,6 +225,6 @@ class ActivationProbe:
         pairs = zip(self.sites(), self._watched.values(), strict=True)
         return {site.name: w.silent_for >= samples for site, w in pairs if w.silent_for is not None}
 
-    def figures(self, device: torch.device) -> list[torch.Tensor]:
-        """Return per site what `Watched.figures` tells of it: (11,) each."""
-        return [watched.figures(device) for watched in self._watched.values()]
+    def figures(self, device: torch.device) -> torch.Tensor:
+        """Return by site what `figures_of` tells of it: (sites, SITE_FIGURES)."""
+        return figures_of(list(self._watched.values()), device)

@@ -26,7 +26,7 @@ ELEMENTS: Final = 1 << 16  # of a tensor that stand for it
 PASSAGE_FIGURES: Final = 3 + TIME_BINS  # of a layer in `FlowProbe.figures`
 CALLS: Final = TIME_BINS  # calls of one layer in one forward pass that make it recurrent
 
-Figure = tuple[torch.Tensor, int]  # sum of squares as a 0-dim tensor, elements
+Figure = tuple[torch.Tensor, int]  # L2 norm as a 0-dim tensor, elements
 
 
 def thin(tensor: torch.Tensor) -> torch.Tensor:
@@ -36,15 +36,17 @@ def thin(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[:: min(len(tensor), math.ceil(tensor.numel() / ELEMENTS))]
 
 
-def squares(tensor: torch.Tensor) -> Figure:
-    """Return the sum of squares of a slice of `tensor`, and how many elements it has."""
+def norm(tensor: torch.Tensor) -> Figure:
+    """Return the L2 norm of a slice of `tensor`, and how many elements it has."""
     part = thin(real(tensor.detach()))
-    return torch.linalg.vector_norm(part.float()).square(), part.numel()
+    return torch.linalg.vector_norm(part.float()), part.numel()
 
 
 def rms(figures: Sequence[Figure]) -> torch.Tensor:
     """Return the root mean square over all elements of `figures`: 0-dim."""
-    total = torch.stack([figure for figure, _ in figures]).sum() if len(figures) > 1 else figures[0][0]
+    if len(figures) == 1:
+        return figures[0][0] / math.sqrt(max(1, figures[0][1]))
+    total = torch.stack([figure for figure, _ in figures]).square().sum()
     return (total / max(1, sum(count for _, count in figures))).sqrt()
 
 
@@ -81,9 +83,9 @@ class FlowProbe:
         passage = self.passages.setdefault(layer, Passage())
         call, passage.calls = len(passage.signal), passage.calls + 1
         passage.longest = max(passage.longest, passage.calls)
-        passage.signal.append(squares(out))
+        passage.signal.append(norm(out))
         if out.requires_grad:
-            out.register_hook(lambda gradient: passage.flow.update({call: squares(gradient)}))
+            out.register_hook(lambda gradient: passage.flow.update({call: norm(gradient)}))
 
     def through_time(self, layer: str, steps: torch.Tensor, *, batch_first: bool) -> None:
         """Watch the gradient that arrives at the inputs of a recurrent layer: (batch, time, features) or time first."""
@@ -96,22 +98,19 @@ class FlowProbe:
 
     def figures(self, order: Sequence[str], device: torch.device) -> torch.Tensor:
         """Return signal, flow, steps of time and gradient by time, NaN where unknown: (layers, 3 + TIME_BINS)."""
-        unknown = torch.full((PASSAGE_FIGURES,), math.nan, device=device)
-        rows = [self._row(self.passages[name], device) if name in self.passages else unknown for name in order]
-        return torch.stack(rows) if rows else torch.zeros(0, PASSAGE_FIGURES, device=device)
-
-    def _row(self, passage: Passage, device: torch.device) -> torch.Tensor:
-        row = torch.full((PASSAGE_FIGURES,), math.nan, device=device)
-        if passage.signal:
-            row[0] = rms(passage.signal)
-        if passage.flow:
-            row[1] = rms(list(passage.flow.values()))
-        time = _by_time(passage)
-        if time is not None:
-            row[2] = len(time)
-            bins = torch.nn.functional.adaptive_avg_pool1d(time.square()[None, None], TIME_BINS)
-            row[3:] = bins.reshape(TIME_BINS).sqrt()
-        return row
+        if not order:
+            return torch.zeros(0, PASSAGE_FIGURES, device=device)
+        passages = [self.passages.get(name, Passage()) for name in order]
+        groups = [*(passage.signal for passage in passages), *(list(p.flow.values()) for p in passages)]
+        unknown = torch.full((), math.nan, device=device)
+        # One stack for all layers: these are scalars, and each call costs more than all of the arithmetic.
+        both = torch.stack([rms(group).to(device) if group else unknown for group in groups])
+        through = torch.full((len(order), 1 + TIME_BINS), math.nan, device=device)
+        for row, passage in enumerate(passages):
+            if (time := _by_time(passage)) is not None:
+                bins = torch.nn.functional.adaptive_avg_pool1d(time.square()[None, None], TIME_BINS)
+                through[row, 0], through[row, 1:] = len(time), bins.reshape(TIME_BINS).sqrt()
+        return torch.cat([both.view(2, -1).T, through], 1)
 
 
 def _by_time(passage: Passage) -> torch.Tensor | None:

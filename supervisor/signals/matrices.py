@@ -21,13 +21,19 @@ def spread(layers: Iterable[Sequence[nn.Parameter]], device: torch.device) -> to
 
     NaN for a layer without a matrix of at least two rows; 0 where all rows are equal, all zero included.
     """
-    return torch.stack([_of(parameters, device) for parameters in layers])
+    corners = [_corner(parameters) for parameters in layers]
+    rows = [corner for corner in corners if corner is not None]
+    sizes = iter(torch._foreach_norm(rows) if rows else ())  # noqa: SLF001 - the fused form has no public name
+    apart = iter(torch._foreach_norm([r - r.mean(0) for r in rows]) if rows else ())  # noqa: SLF001
+    unknown = torch.full((), math.nan, device=device)
+    known = [(next(apart).to(device), next(sizes).to(device)) if c is not None else (unknown, unknown) for c in corners]
+    if not known:
+        return torch.zeros(0, device=device)
+    differences, norms = (torch.stack(column) for column in zip(*known, strict=True))
+    return differences / norms.clamp_min(1e-30)
 
 
-def _of(parameters: Sequence[nn.Parameter], device: torch.device) -> torch.Tensor:
+def _corner(parameters: Sequence[nn.Parameter]) -> torch.Tensor | None:
+    """Return a corner of the layer's first matrix, (units, inputs), float32; None without one of two rows."""
     matrix = next((p for p in parameters if p.ndim >= 2 and p.shape[0] >= 2 and p.is_floating_point()), None)
-    if matrix is None:
-        return torch.full((), math.nan, device=device)
-    rows = matrix.detach().flatten(1)[:CORNER, :CORNER].float()
-    differences: torch.Tensor = torch.linalg.vector_norm(rows - rows.mean(0))
-    return differences.div(torch.linalg.vector_norm(rows).clamp_min(1e-30)).to(device)
+    return None if matrix is None else matrix.detach().flatten(1)[:CORNER, :CORNER].float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -10,11 +12,26 @@ def real(tensor: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def norms(tensors: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    """Return the norm of each tensor: (tensors,), float32, on `device`. Half types are summed in float32."""
+def each_norm(tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return the norm of each tensor, 0-dim and where it is. Half types are summed in float32."""
     if not tensors:
-        return torch.zeros(0, device=device)
+        return ()
     parts = [real(tensor) for tensor in tensors]
     dtype = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
-    found = torch._foreach_norm(parts, 2, dtype)  # noqa: SLF001 - the fused form has no public name
-    return torch.stack([norm.to(device) for norm in found]).float()
+    return tuple(torch._foreach_norm(parts, 2, dtype))  # noqa: SLF001 - the fused form has no public name
+
+
+def gathered(scalars: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Return 0-dim tensors as one vector: (scalars,), float32, on `device`."""
+    if not scalars:
+        return torch.zeros(0, device=device)
+    try:
+        vector = torch.stack(list(scalars))
+    except RuntimeError:  # a model on several devices
+        vector = torch.stack([scalar.to(device) for scalar in scalars])
+    return vector.to(device, torch.float32)
+
+
+def norms(tensors: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Return the norm of each tensor: (tensors,), float32, on `device`."""
+    return gathered(each_norm(tensors), device)

@@ -21,8 +21,8 @@ from supervisor.signals.activations import ActivationProbe
 from supervisor.signals.anatomy import layers_of, read
 from supervisor.signals.flow import PASSAGE_FIGURES
 from supervisor.signals.matrices import spread
-from supervisor.signals.norms import norms
-from supervisor.signals.origin import origin_of
+from supervisor.signals.norms import each_norm, gathered, norms
+from supervisor.signals.origin import OriginWalk
 from supervisor.signals.updates import UpdateProbe
 from supervisor.signals.watched import SITE_FIGURES
 
@@ -55,6 +55,7 @@ class Sensor:
         frozen = {id(p): path or "model" for path, module in modules for p in module.parameters(recurse=False)}
         self.probe = ActivationProbe(self.run.model, {**frozen, **names})
         self.updates = UpdateProbe(self.parameters)
+        self.origins = OriginWalk(self.run, {**frozen, **names})
         self._owner = names
         self._arrange(list(self._layers))
 
@@ -98,10 +99,10 @@ class Sensor:
             self._last = self._last if self.run.clock.tick <= FIRST_TICKS else self.run.clock.tick
             self._learn()
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        sections = [loss.float().reshape(1), self._gradient_norms()]
+        vector = gathered([loss, *self._gradient_norms()], self.run.device)
         if sampled:
-            sections += self._sample_sections()
-        return self._assemble(read(torch.cat(sections)), sampled=sampled, batches=batches)
+            vector = torch.cat([vector, *self._sample_sections()])
+        return self._assemble(read(vector), sampled=sampled, batches=batches)
 
     def _learn(self) -> None:
         """Take over what the forward pass showed of the order of layers and of the sites."""
@@ -112,10 +113,10 @@ class Sensor:
         if order != self._order or seen_now != (known.sites, known.skips, known.mismatch):
             self._arrange(order)
 
-    def _gradient_norms(self) -> torch.Tensor:
-        gradients = [p.grad for p in self.parameters]
-        self._present = np.array([g is not None for g in gradients])
-        return norms([_dense(g) for g in gradients if g is not None], self.run.device)
+    def _gradient_norms(self) -> tuple[torch.Tensor, ...]:
+        gradients = [(i, _dense(p.grad)) for i, p in enumerate(self.parameters) if p.grad is not None]
+        self._present = [i for i, _ in gradients]
+        return each_norm([gradient for _, gradient in gradients])
 
     def _sample_sections(self) -> list[torch.Tensor]:
         weights = norms([p.detach() for p in self.parameters], self.run.device)
@@ -123,18 +124,23 @@ class Sensor:
         unknown = torch.full((len(self.parameters),), math.nan, device=self.run.device)
         units = spread([self._layers[name].parameters for name in self._order], self.run.device)
         passages = self.probe.flow.figures(self._order, self.run.device).reshape(-1)
-        return [weights, unknown if moved is None else moved, units, passages, *self.probe.figures(self.run.device)]
+        sites = self.probe.figures(self.run.device).reshape(-1)
+        known = [weights, unknown if moved is None else moved, units, passages, sites]
+        return [self.origins.soundness(), *known]
 
     def _assemble(self, figures: FloatArray, *, sampled: bool, batches: list[Any]) -> Snapshot:
         clock = self.run.clock
-        gradients = np.zeros(len(self.parameters), dtype=np.float32)
-        count = int(self._present.sum())
-        gradients[self._present] = figures[1 : 1 + count]
-        by_layer = self._by_layer(gradients)
-        total = np.float32(math.sqrt(float(np.dot(wide := gradients.astype(np.float64), wide))))
-        sample = self._sample(figures[1 + count :]) if sampled else None
+        count = len(self._present)
+        gradients = figures[1 : 1 + count]
+        if count < len(self.parameters):
+            gradients = np.zeros(len(self.parameters), dtype=np.float32)
+            gradients[self._present] = figures[1 : 1 + count]
+        squares = np.square(gradients, dtype=np.float64)
+        by_layer, total = self._roots(squares), np.float32(math.sqrt(float(squares.sum())))
+        sample = self._sample(figures[2 + count :]) if sampled else None
         loss = float(figures[0])
-        healthy = math.isfinite(loss) and math.isfinite(float(total))
+        sound = not sampled or math.isfinite(figures[1 + count])
+        origin = self.origins.trace(batches, loss, float(total), by_layer, sound=sound)
         return Snapshot(
             tick=clock.tick,
             step=clock.step,
@@ -144,13 +150,17 @@ class Sensor:
             grad_norms=by_layer,
             anatomy=self.run.anatomy,
             sample=sample,
-            origin="" if healthy else origin_of(self.run, batches, loss),
+            origin=origin.kind,
+            origin_layer=origin.layer,
         )
 
     def _by_layer(self, norms: npt.NDArray[np.float32]) -> FloatArray:
-        squares = np.square(norms, dtype=np.float64)
+        return self._roots(np.square(norms, dtype=np.float64))
+
+    def _roots(self, squares: npt.NDArray[np.float64]) -> FloatArray:
+        """Return the root of the sum of `squares`, (parameters,), by layer: (layers,)."""
         summed = np.bincount(self._layer_of, weights=squares, minlength=len(self._order))
-        return np.sqrt(summed).astype(np.float32)
+        return np.sqrt(summed, out=summed).astype(np.float32)
 
     def _sample(self, figures: FloatArray) -> Sample:
         count, layers = len(self.parameters), len(self._order)

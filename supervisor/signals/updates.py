@@ -28,10 +28,18 @@ class UpdateProbe:
         counts = [max(1, math.ceil(size / stride)) for size, stride in zip(sizes, self.strides, strict=True)]
         self.scales = [math.sqrt(size / count) for size, count in zip(sizes, counts, strict=True)]
         self._before: list[torch.Tensor] | None = None
+        self._views: list[torch.Tensor] = []  # the slices, where they are views of the parameters' memory
+        self._places: list[int] = []  # that memory
 
     def _slices(self) -> list[torch.Tensor]:
-        pairs = zip(self.parameters, self.strides, strict=True)
-        return [real(p.detach()).reshape(-1)[::stride].float() for p, stride in pairs]
+        places = [p.data_ptr() for p in self.parameters]
+        if not self._views or places != self._places:
+            pairs = zip(self.parameters, self.strides, strict=True)
+            slices = [real(p.detach()).reshape(-1)[::stride] for p, stride in pairs]
+            if not all(p.is_contiguous() for p in self.parameters):
+                return slices  # copies of some: they would not follow
+            self._views, self._places = slices, places
+        return self._views
 
     def remember(self) -> None:
         """Copy the slices as they are now."""
@@ -45,7 +53,8 @@ class UpdateProbe:
         """Return the estimated norm of the update of each parameter, (parameters,), on the device; None if unknown."""
         if self._before is None:
             return None
-        moved = torch._foreach_sub(self._slices(), self._before)  # noqa: SLF001 - the fused form has no public name
+        now, before = ([s.float() for s in slices] for slices in (self._slices(), self._before))
+        moved = torch._foreach_sub(now, before)  # noqa: SLF001 - the fused form has no public name
         self._before = None
         return norms(list(moved), moved[0].device) * torch.tensor(self.scales, device=moved[0].device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +16,7 @@ from supervisor.signals.flow import thin
 NOT_NEGATIVE: Final = frozenset({"relu", "relu6"})
 ROWS: Final = 32  # inputs (pixels of one too) that make a sample: tiny batches add up, their silence says nothing
 
-SITE_FIGURES: Final = len(SILENCE_LENGTHS) + 3  # of `Watched.figures`
+SITE_FIGURES: Final = len(SILENCE_LENGTHS) + 3  # of a site in `figures_of`
 
 Key = tuple[str, str, str | None]  # owner, function, producer
 
@@ -66,17 +67,6 @@ class Watched:
         self.silent_for = torch.where(self.awake, 0, self.silent_for + 1)
         self.awake, self.rows = None, 0
 
-    def figures(self, device: torch.device) -> torch.Tensor:
-        """Return the shares of silent units by SILENCE_LENGTHS, of zeros, the slope, and the pinned share: (11,)."""
-        silent = torch.zeros(len(SILENCE_LENGTHS), device=device)
-        if self.silent_for is not None:
-            lengths = torch.tensor(SILENCE_LENGTHS, device=device, dtype=torch.int32)
-            silent = (self.silent_for >= lengths[:, None]).float().mean(1)
-        zeros = self.zeros if self.zeros is not None else torch.zeros((), device=device)
-        slope = torch.stack(self.slopes).mean(0) if self.slopes else torch.full((2,), math.nan, device=device)
-        self.slopes = []
-        return torch.cat([silent, zeros.reshape(1), slope])
-
     def site(self, taken: dict[str, int]) -> Site:
         """Return it as a fact. `taken` counts the names given so far, to tell apart what would be called alike."""
         owner, function, producer = self.key
@@ -86,6 +76,33 @@ class Watched:
         if taken[name] > 1:  # one activation module applied after several layers
             name = f"{name}@{producer}"
         return Site(name, function, owner, calls, producer, self.units, bool(consumers), self.gate, consumers)
+
+
+def figures_of(sites: Sequence[Watched], device: torch.device) -> torch.Tensor:
+    """Return by site the shares of silent units by SILENCE_LENGTHS, of zeros, the slope, and the pinned share.
+
+    (sites, SITE_FIGURES), NaN for slopes that are not known. Few calls for all sites: each costs more than its work.
+    """
+    if not sites:
+        return torch.zeros(0, SITE_FIGURES, device=device)
+    nothing, unknown = torch.zeros((), device=device), torch.full((2,), math.nan, device=device)
+    zeros = torch.stack([w.zeros.to(device) if w.zeros is not None else nothing for w in sites])
+    slopes = torch.stack([torch.stack(w.slopes).mean(0).to(device) if w.slopes else unknown for w in sites])
+    for watched in sites:
+        watched.slopes = []
+    return torch.cat([_silent(sites, device), zeros[:, None], slopes], 1)
+
+
+def _silent(sites: Sequence[Watched], device: torch.device) -> torch.Tensor:
+    """Return the shares of units silent for SILENCE_LENGTHS samples running: (sites, lengths)."""
+    counts = [w.silent_for.to(device) for w in sites if w.silent_for is not None]
+    never = torch.zeros(len(SILENCE_LENGTHS), device=device)
+    if not counts:
+        return never.expand(len(sites), -1)
+    lengths = 2 ** torch.arange(len(SILENCE_LENGTHS), device=device, dtype=torch.int32)
+    silent = (torch.cat(counts) >= lengths[:, None]).float()
+    parts = iter(silent.split([len(count) for count in counts], 1))
+    return torch.stack([next(parts).mean(1) if w.silent_for is not None else never for w in sites])
 
 
 def _slope(function: str, out: torch.Tensor) -> torch.Tensor:

@@ -28,6 +28,10 @@ class Ownership:
         """Return the layers whose weights are among `inputs`, by id of the tensor."""
         return {id(t): name for t in inputs if (name := self.owner_of.get(id(t)) or getattr(t, WEIGHT, None))}
 
+    def owns(self, tensor: Tensor) -> bool:
+        """Return whether `tensor` is a parameter or a buffer of the model: it outlives the tick."""
+        return id(tensor) in self.owner_of or id(tensor) in self._buffers
+
     def constant(self, inputs: Sequence[Tensor], weights: dict[int, str]) -> dict[str, Any]:
         """Return the tag of what stands for a layer's weight: computed from that and its own buffers alone.
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from supervisor.diagnoses.past import Past
 from supervisor.policy.ledger import Incident, Probation
-from supervisor.records import UPSETTING, Finding, Snapshot, Verdict
+from supervisor.records import BAD_DATA, UPSETTING, Finding, Snapshot, Verdict
 
 SETTLED: Final = 5  # ticks without the finding that prove a reflex
 STUBBORN: Final = 4  # sightings of an upset training that show that the remedy does not hold it
@@ -47,7 +47,7 @@ def _early(incident: Incident, trial: Probation, now: Snapshot, past: Past) -> V
         return _verdict(trial, now, "persisted", f"non-finite again {now.tick - trial.began} ticks later")
     if pathology in UPSETTING and seen_again and trial.sightings >= STUBBORN and _worse_than_untrained(now, past):
         return _verdict(trial, now, "persisted", f"seen on {trial.sightings} of {now.tick - trial.began} ticks since")
-    blameless = now.finite or now.origin == "batch"  # a bad batch says nothing about the cure
+    blameless = now.finite or now.origin in BAD_DATA  # a bad batch says nothing about the cure
     if pathology != "non_finite" and not blameless and not trial.reflex:
         return _verdict(trial, now, "worsened", "loss or gradients became non-finite during the probation")
     return None

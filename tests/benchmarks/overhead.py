@@ -1,116 +1,111 @@
-"""What watching costs: supervised step time over bare step time, in pairs. Recorded, not asserted.
+"""What watching costs: the time of a watched step over that of a bare one. Recorded, not asserted.
 
-    python tests/benchmarks/overhead.py [--pairs 10] [--steps 200] [--tracking mlflow]
+    python tests/benchmarks/overhead.py [--pairs 30] [--only mlp cnn gpt] [--rivals 10] [--json] [--write]
 
-Both loops train the same model on the same batches in alternating runs; a run's figure is its mean step time, so that
-sampled ticks count, and a pair's is the ratio. Printed: median of the ratios and a 95 % bootstrap interval of it.
+A pair is two runs in a row on the same fresh model and batches, in alternating order, in this one process; a run's
+figure is its mean step time after a warm-up, so that sampled ticks, checkpoints and the background's share of the
+interpreter count. Start and end of a run (creating the record, sending what is left to MLflow) do not.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
+import json
 import os
-import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 
-from supervisor import supervise
+sys.path[:0] = [str(Path(__file__).parents[2])]  # a script finds the repository only by that
 
-Batches = list[tuple[torch.Tensor, torch.Tensor]]  # inputs, labels
-Case = tuple[nn.Module, Batches]
+from supervisor import supervise  # noqa: E402
+from tests.benchmarks.cases import Case, Training, cases  # noqa: E402
+from tests.benchmarks.machine import machine, table  # noqa: E402
+from tests.benchmarks.rivals import RIVALS, Rival  # noqa: E402
 
-POOL = 16  # different batches
-WARMUP = 20  # steps left out of a run's figure
+WARMUP: Final = 20  # steps left out of a run's figure
+RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 
-
-def mlp() -> Case:
-    """Return 8 layers of 128, batch 64: bound by dispatch, a hard case for any monitor."""
-    layers = [part for _ in range(7) for part in (nn.Linear(128, 128), nn.ReLU())]
-    pool = [(torch.randn(64, 128), torch.randint(0, 10, (64,))) for _ in range(POOL)]
-    return nn.Sequential(*layers, nn.Linear(128, 10)), pool
+Measure = Callable[[Training, int], list[float]]  # training, steps: the times at which the steps began
 
 
-def cnn() -> Case:
-    """Return three convolutions of 32 to 64 channels with BatchNorm on 3x32x32, batch 32."""
-    widths = (3, 32, 64, 64)
-    blocks = [
-        part
-        for a, b in itertools.pairwise(widths)
-        for part in (nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
-    ]
-    model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(64 * 16, 10))
-    return model, [(torch.randn(32, 3, 32, 32), torch.randint(0, 10, (32,))) for _ in range(POOL)]
+@dataclass(frozen=True)
+class Ratio:
+    """The figures of one way to watch one training."""
+
+    case: str
+    watcher: str
+    pairs: int
+    steps: int
+    bare_ms: float  # median over the pairs
+    ratio: float  # median over the pairs, watched / bare
+    low: float  # 95 % interval of the median
+    high: float
 
 
-class Gpt(nn.Module):
-    """Four layers, d = 256, T = 128, over 64 characters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tokens, self.places = nn.Embedding(64, 256), nn.Embedding(128, 256)
-        layer = nn.TransformerEncoderLayer(256, 4, 1024, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.blocks = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
-        self.head = nn.Linear(256, 64)
-
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Map (batch, T) to scores (batch * T, 64)."""
-        hidden = self.tokens(text) + self.places(torch.arange(text.shape[1]))
-        mask = nn.Transformer.generate_square_subsequent_mask(text.shape[1])
-        scores: torch.Tensor = self.head(self.blocks(hidden, mask=mask, is_causal=True))
-        return scores.flatten(0, 1)
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
-def gpt() -> Case:
-    """Return the small GPT, batch 8."""
-    texts = [torch.randint(0, 64, (8, 129)) for _ in range(POOL)]
-    return Gpt(), [(text[:, :-1], text[:, 1:].flatten()) for text in texts]
-
-
-def bare(case: Case, steps: int) -> list[float]:
-    """Train without a supervisor; return the times at which the steps began."""
-    model, pool = case
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    began = []
-    for inputs, labels in itertools.islice(itertools.cycle(pool), steps):
-        began.append(time.perf_counter())
+def looped(training: Training, steps: int, rival: Rival | None = None) -> list[float]:
+    """Train in a plain loop, bare or with a rival in it."""
+    optimizer = training.optimizer()
+    began: list[float] = []
+    for batch in itertools.islice(itertools.cycle(training.pool), steps):
+        began.append(time.perf_counter() if len(began) != WARMUP else _now())
         optimizer.zero_grad()
-        cross_entropy(model(inputs), labels).backward()
+        training.loss(batch).backward()
+        if rival is not None:
+            rival.after_backward()
         optimizer.step()
+    began.append(_now())
     return began
 
 
-def supervised(case: Case, steps: int, tracking: str | None) -> list[float]:
-    """Train with one; return the times at which the steps began."""
-    model, pool = case
-    began = []
+def with_rival(name: str) -> Measure:
+    """Return the loop with a rival attached."""
 
-    def train_step(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        began.append(time.perf_counter())
-        inputs, labels = batch
-        return cross_entropy(model(inputs), labels)
+    def measure(training: Training, steps: int) -> list[float]:
+        rival = RIVALS[name](training.model)
+        try:
+            return looped(training, steps, rival)
+        finally:
+            rival.detach()
 
-    with tempfile.TemporaryDirectory() as folder:
-        report = supervise(
-            train_step,
-            model=model,
-            optimizer=torch.optim.AdamW(model.parameters(), lr=1e-4),
-            data=pool,
-            steps=steps,
-            tracking=tracking,
-            run_dir=f"{folder}/run",
-            progress=False,
-        )
+    return measure
+
+
+def supervised(tracking: str | None) -> Measure:
+    """Return the same training under `supervise()` with the default policy."""
+
+    def measure(training: Training, steps: int) -> list[float]:
+        began: list[float] = []
+
+        def train_step(batch: Any) -> torch.Tensor:
+            began.append(time.perf_counter() if len(began) != WARMUP else _now())
+            return training.loss(batch)
+
+        with tempfile.TemporaryDirectory() as folder:
+            options: dict[str, Any] = {"tracking": tracking, "run_dir": f"{folder}/run", "progress": False}
+            # One step more than is measured: the last one's end is seen when the next begins.
+            options |= {"model": training.model, "optimizer": training.optimizer(), "data": training.pool}
+            report = supervise(train_step, steps=steps + 1, **options)
         assert not report.interventions, report.summary()
-    return began
+        return began
+
+    return measure
 
 
 def step_time(began: list[float]) -> float:
@@ -118,45 +113,61 @@ def step_time(began: list[float]) -> float:
     return (began[-1] - began[WARMUP]) / (len(began) - 1 - WARMUP)
 
 
-def ratios(build: Callable[[], Case], pairs: int, steps: int, tracking: str | None) -> tuple[list[float], float]:
-    """Return the ratio of each pair, and the median bare step in milliseconds."""
-    found, plain = [], []
+def compare(case: Case, watcher: str, watched: Measure, pairs: int) -> Ratio:
+    """Measure `pairs` pairs of runs, each in the other order than the one before."""
+    ratios, plain = [], []
     for number in range(pairs):
-        torch.manual_seed(number)
-        run: dict[str, float] = {}
-        for name in ("bare", "supervised") if number % 2 else ("supervised", "bare"):
-            case = build()
-            began = bare(case, steps) if name == "bare" else supervised(case, steps, tracking)
-            run[name] = step_time(began)
-        found.append(run["supervised"] / run["bare"])
-        plain.append(1e3 * run["bare"])
-    return found, statistics.median(plain)
+        seconds: dict[str, float] = {}
+        runs: list[tuple[str, Measure]] = [("bare", looped), ("watched", watched)]
+        for name, measure in runs if number % 2 else reversed(runs):
+            torch.manual_seed(number)
+            training = case.build()
+            gc.collect()
+            seconds[name] = step_time(measure(training, case.steps))
+        ratios.append(seconds["watched"] / seconds["bare"])
+        plain.append(1e3 * seconds["bare"])
+    low, high = interval(ratios)
+    bare, ratio = statistics.median(plain), statistics.median(ratios)
+    return Ratio(case.name, watcher, pairs, case.steps, bare, ratio, low, high)
 
 
 def interval(values: list[float]) -> tuple[float, float]:
     """Return a 95 % bootstrap interval of the median."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values)))
+    draws = np.random.default_rng(0).choice(values, (4000, len(values)))
     low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 
 def main() -> None:
-    """Measure all cases and print a table."""
-    options: Any = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--pairs", type=int, default=10)
-    options.add_argument("--steps", type=int, default=200)
-    options.add_argument("--tracking", choices=["mlflow", "none"], default="mlflow")
+    """Measure, print the table, and write it down where asked."""
+    known = cases()
+    options: Any = argparse.ArgumentParser(description="What watching a training costs.")
+    options.add_argument("--pairs", type=int, default=30, help="pairs of supervised and bare runs")
+    options.add_argument("--rivals", type=int, default=10, help="pairs for each rival; 0 leaves them out")
+    options.add_argument("--only", nargs="+", choices=list(known), default=list(known))
+    options.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     settings = options.parse_args()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     torch.set_num_threads(1)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, one thread, torch {torch.__version__}")
-    print("| training | bare step, ms | supervised / bare | 95 % interval |\n| --- | --- | --- | --- |")
-    for build in (mlp, cnn, gpt):
-        steps = settings.steps if build is not gpt else max(60, settings.steps // 4)
-        tracking = None if settings.tracking == "none" else settings.tracking
-        found, plain = ratios(build, settings.pairs, steps, tracking)
-        low, high = interval(found)
-        row = (build.__name__, f"{plain:.2f}", f"{statistics.median(found):.3f}", f"{low:.3f} to {high:.3f}")
-        print("|", " | ".join(row), "|", flush=True)
+    watchers: list[tuple[str, Measure, int]] = [
+        ("supervised, tracking to MLflow", supervised("mlflow"), settings.pairs),
+        ("supervised, no tracking", supervised(None), settings.pairs),
+        *((name, with_rival(name), settings.rivals) for name in RIVALS),
+    ]
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as store:  # MLflow's default store lies in the working directory
+        os.chdir(store)
+        found = []
+        for name, (watcher, watched, pairs) in itertools.product(settings.only, watchers):
+            if pairs:
+                found.append(compare(known[name], watcher, watched, pairs))
+                print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
+        os.chdir(home)
+    rows = [asdict(ratio) for ratio in found]
+    print(json.dumps({"machine": machine(), "ratios": rows}, indent=2) if settings.json else table(machine(), rows))
+    if settings.write:
+        RESULTS.write_text(table(machine(), rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

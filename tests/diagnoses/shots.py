@@ -13,6 +13,7 @@ from supervisor.diagnoses.examiner import Examiner, build_detectors
 from supervisor.diagnoses.past import Past
 from supervisor.records import SILENCE_LENGTHS, Anatomy, Finding, FloatArray, Layer, Sample, Site, Snapshot
 
+LR = float(np.float32(0.1))
 NAMES = ("a", "b", "c", "d", "e")
 ANATOMY = Anatomy(
     tuple(Layer(name, "linear", 100) for name in NAMES),
@@ -35,7 +36,7 @@ def sample(moved: float = 0.01, silent: float = 0.0) -> Sample:
 def shot(tick: int, loss: float = 1.0, norm: float = 1.0, **changes: Any) -> Snapshot:
     """Return a snapshot whose gradient is spread evenly over five layers."""
     facts: dict[str, Any] = {
-        "tick": tick, "step": tick, "loss": float(np.float32(loss)), "lr": 0.1, "grad_norm": float(np.float32(norm)),
+        "tick": tick, "step": tick, "loss": float(np.float32(loss)), "lr": LR, "grad_norm": float(np.float32(norm)),
         "grad_norms": full(norm / math.sqrt(5), 5), "anatomy": ANATOMY, "sample": sample() if tick % 10 == 1 else None,
     }  # fmt: skip
     return Snapshot(**{**facts, **changes})

@@ -146,7 +146,7 @@ def eventful() -> list[Snapshot]:
     """Return a run with a spike, a NaN, a dead layer, rewritten weights and a vanishing gradient."""
     shots = usual(100)
     shots[50] = shot(51, 40.0, 900.0)
-    shots[60] = shot(61, math.nan, 1.0, origin="batch")
+    shots[60] = shot(61, math.nan, 1.0, origin="input")
     shots[80] = shot(81, 30.0, 1.0, sample=sample(moved=3.0))
     for t in range(84, 100):
         shots[t] = shot(t + 1, 1.0, 1.0, sample=sample(silent=1.0))

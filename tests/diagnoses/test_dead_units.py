@@ -13,9 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from supervisor.diagnoses import causes
 from supervisor.records import SILENCE_LENGTHS, Finding, Layer, Snapshot
 from tests.diagnoses.shots import ANATOMY, examined, sample, shot, usual
-from tests.diagnoses.trainings import deep, digits_like, he, optimizers, watch
+from tests.diagnoses.trainings import Watched, deep, digits_like, he, optimizers, watch
 
 every_optimizer = pytest.mark.parametrize("optimizer", optimizers())
 
@@ -101,6 +102,83 @@ def test_units_pushed_below_zero_are_found_soon_after_their_death(optimizer: str
     assert finding.evidence["shares"]["3"] == 1.0
 
 
+# Why they died
+
+
+def causes_of(seen: Watched) -> list[str]:
+    found = seen.of("dead_units")
+    assert found != []
+    assert found[0].cause == found[0].causes[0].name
+    return [cause.name for cause in found[0].causes]
+
+
+def test_biases_set_from_elsewhere_are_told_from_a_large_step() -> None:
+    """The steps were small when the units fell silent all at once."""
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+
+    def silence(tick: int) -> None:
+        if tick == 45:
+            with torch.no_grad():
+                model.get_submodule("2").bias.fill_(-20.0)  # type: ignore[operator]
+
+    seen = watch(model, optimizers()["adam"](model), digits_like(), 90, between=silence)
+    assert causes_of(seen)[0] == causes.NEGATIVE_BIAS
+    facts = seen.of("dead_units")[0]
+    assert facts.causes[0].evidence["silent_since"] == 51
+    assert facts.evidence["gradients"]["2"] == 0.0
+
+
+@pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.5, 0.9), lambda p: torch.optim.RMSprop(p, 0.5)])
+def test_a_rate_that_kills_in_the_first_steps_is_the_cause(make: Callable[[Any], Optimizer]) -> None:
+    torch.manual_seed(1)
+    model = he(deep(nn.ReLU, depth=4))
+    seen = watch(model, make(model.parameters()), digits_like(seed=1), 80)
+    assert causes_of(seen)[0] == causes.LARGE_LR
+    assert seen.of("dead_units")[0].causes[0].evidence["largest_step"] > 0.1
+
+
+def test_a_rate_that_rises_in_mid_run_is_the_cause() -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def raise_it(tick: int) -> None:
+        optimizer.param_groups[0]["lr"] = 1.0 if 60 <= tick < 80 else 1e-3
+
+    assert causes_of(watch(model, optimizer, digits_like(), 130, between=raise_it))[0] == causes.LARGE_LR
+
+
+def test_units_that_were_built_silent_have_their_biases_or_weights_to_blame() -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+    nn.init.constant_(model.get_submodule("0").bias, -30.0)  # type: ignore[arg-type]
+    ranked = causes_of(watch(model, optimizers()["adam"](model), digits_like(), 40))
+    assert ranked == [causes.NEGATIVE_BIAS, causes.INITIALIZATION]
+
+
+@pytest.mark.parametrize(("scale", "lr"), [(30.0, 0.05), (100.0, 0.01)])
+def test_inputs_out_of_scale_come_before_the_rate_they_make_too_large(scale: float, lr: float) -> None:
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+    raw = ((scale * x, y) for x, y in digits_like())
+    ranked = causes_of(watch(model, torch.optim.SGD(model.parameters(), lr, momentum=0.9), raw, 60))
+    assert ranked[:2] == [causes.INPUT_SCALE, causes.LARGE_LR]
+
+
+def test_a_death_in_many_small_steps_shows_the_activation() -> None:
+    """The biases sink a little at each tick, as under a drift of the data: no step kills, all of them do."""
+    torch.manual_seed(0)
+    model = he(deep(nn.ReLU, depth=4))
+
+    def sink(_tick: int) -> None:
+        with torch.no_grad():
+            model.get_submodule("2").bias.sub_(0.05)  # type: ignore[operator]
+
+    ranked = causes_of(watch(model, torch.optim.SGD(model.parameters(), 1e-4), digits_like(), 260, between=sink))
+    assert ranked[0] == causes.ACTIVATION
+
+
 def test_before_their_death_nothing_is_found() -> None:
     torch.manual_seed(0)
     model = he(deep(nn.ReLU, depth=4))
@@ -151,7 +229,7 @@ def test_units_that_wake_on_one_input_in_two_hundred_are_alive(size: int) -> Non
     shown = seen.snapshots[0].sample
     assert shown is not None
     assert shown.zeros[0] > 0.99
-    assert seen.findings == []
+    assert seen.of("dead_units") == []
 
 
 class Padded(nn.Module):

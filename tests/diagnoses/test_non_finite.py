@@ -10,21 +10,62 @@ import pytest
 import torch
 from torch import nn
 
+from supervisor.diagnoses import causes
 from supervisor.diagnoses.non_finite import NonFinite
 from supervisor.diagnoses.past import Past
-from tests.diagnoses.shots import past_of, sample, shot, usual
+from supervisor.records import ORIGINS
+from tests.diagnoses.shots import examined, past_of, sample, shot, usual
 from tests.diagnoses.trainings import deep, digits_like, he, watch
 
+CAUSES = {
+    "input": causes.BAD_BATCH,
+    "target": causes.BAD_TARGET,
+    "parameters": causes.BAD_PARAMETERS,
+    "buffers": causes.BAD_BUFFERS,
+    "optimizer": causes.BAD_OPTIMIZER,
+    "forward": causes.FORWARD_OVERFLOW,
+    "loss": causes.LOSS_OVERFLOW,
+    "backward": causes.BACKWARD_OVERFLOW,
+}
 
-@pytest.mark.parametrize(
-    ("origin", "cause"),
-    [("batch", "bad batch"), ("parameters", "non-finite parameters"), ("loss", "forward"), ("gradients", "backward")],
-)
-def test_the_cause_is_where_it_began(origin: str, cause: str) -> None:
-    finding = NonFinite().inspect(shot(5, math.nan, origin=origin), Past())
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_the_cause_is_where_it_began(origin: str) -> None:
+    finding = NonFinite().inspect(shot(61, math.nan, origin=origin, origin_layer="c"), past_of(usual(60)))
     assert finding is not None
-    assert cause in finding.cause
-    assert finding.evidence["origin"] == origin
+    assert finding.cause == finding.causes[0].name == CAUSES[origin]
+    assert (finding.evidence["origin"], finding.evidence["origin_layer"], finding.where) == (origin, "c", ("c",))
+
+
+@pytest.mark.parametrize("origin", ["parameters", "forward", "loss", "backward"])
+def test_what_overflows_in_a_loss_that_was_climbing_is_the_steps_fault(origin: str) -> None:
+    climbing = [shot(60 + t, 10.0**t, 10.0**t) for t in range(1, 8)]
+    finding = NonFinite().inspect(shot(68, math.nan, origin=origin), past_of([*usual(60), *climbing]))
+    assert finding is not None
+    assert finding.cause == causes.LARGE_LR
+    assert {cause.name for cause in finding.causes} >= {CAUSES[origin]}
+
+
+def test_a_bad_batch_in_a_loss_that_was_climbing_is_still_a_bad_batch() -> None:
+    climbing = [shot(60 + t, 10.0**t, 10.0**t) for t in range(1, 8)]
+    finding = NonFinite().inspect(shot(68, math.nan, origin="input"), past_of([*usual(60), *climbing]))
+    assert finding is not None
+    assert finding.cause == causes.BAD_BATCH
+
+
+def test_one_bad_tick_is_told_from_a_fault_that_stays() -> None:
+    shots = [*usual(60), *(shot(60 + t, math.nan, origin="loss") for t in range(1, 5)), shot(65), shot(66, math.nan)]
+    found = examined(shots)
+    assert [f.evidence["in_a_row"] for f in found] == [1, 2, 3, 4, 1]
+    assert [f.evidence["persistent"] for f in found] == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize("origin", ["parameters", "buffers", "optimizer"])
+def test_what_is_kept_between_ticks_stays_ruined_from_the_first_on(origin: str) -> None:
+    """Buffers and the optimizer's state may be ruined although loss and gradients are finite."""
+    finding = NonFinite().inspect(shot(61, origin=origin), past_of(usual(60)))
+    assert finding is not None
+    assert (finding.evidence["persistent"], finding.evidence["in_a_row"]) == (True, 0)
 
 
 def test_the_layers_hit_are_named() -> None:

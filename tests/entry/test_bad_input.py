@@ -118,7 +118,11 @@ MISTAKES = {
     "evaluate_every": Bad("evaluate_every: there is nothing to evaluate", arguments=given(evaluate_every=5)),
     "resume": Bad("resume: not yet available", arguments=given(resume=True)),
     "scaler": Bad("scaler: not yet available", arguments=lambda _: {"scaler": torch.amp.GradScaler("cpu")}),
-    "context": Bad("context: not yet available", arguments=given(context="gan")),
+    "context": Bad("context.kind: unknown kind 'gna'. Did you mean 'gan'?", arguments=given(context="gna")),
+    "context, no mapping": Bad("context: expected 'gan', ", arguments=given(context=3)),
+    "context, a layer": Bad(
+        "no layer of the model is called 'decoder'", arguments=given(context={"frozen": ["decoder"]})
+    ),
     "run_dir is a file": Bad("is a file. Give a folder", arguments=given(run_dir="occupied")),
 }
 

@@ -57,7 +57,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is() -> None:
 
     training.train_step = root  # type: ignore[method-assign]
     report = training.supervised(batches(9))
-    assert [(d.tick, d.finding.evidence["origin"]) for d in report.decisions] == [(5, "gradients")]
+    assert [(d.tick, d.finding.evidence["origin"]) for d in report.decisions] == [(5, "backward")]
     assert training.before_tick(6) == training.before_tick(5)
 
 

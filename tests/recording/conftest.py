@@ -95,6 +95,7 @@ class Run:
     def tick(self, shot: Snapshot) -> None:
         self.shots.append(shot)
         self.metrics.append(shot)
+        self.metrics.flush()  # as the background does while a run goes on
         for recorder in self.recorders:
             recorder.snapshot(shot)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.errors import JournalError
-from supervisor.recording.metrics import MetricsRecorder, MetricsWriter, read_curves, read_snapshots
-from supervisor.records import Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
+from supervisor.recording.metrics import GATHERED, MetricsRecorder, MetricsWriter, read_curves, read_snapshots
+from supervisor.records import ORIGINS, Anatomy, Layer, Sample, Site, Snapshot, sample_shapes
 
 LAYERS = (Layer("a", "linear", 12), Layer("b", "conv", 4))
 SITE = Site("act", "relu", "act", (), "a", 3, hidden=True, gate=False, consumers=("b",))
@@ -39,7 +43,8 @@ shots = st.builds(
     grad_norms=row(2),
     anatomy=st.just(ANATOMY),
     sample=st.none() | samples,
-    origin=st.sampled_from(["", "batch", "parameters", "loss", "gradients"]),
+    origin=st.sampled_from(["", *ORIGINS]),
+    origin_layer=st.sampled_from(["", *(layer.name for layer in ANATOMY.layers)]),
 )
 
 
@@ -97,11 +102,70 @@ def test_a_torn_last_row_is_left_out(tmp_path: Path) -> None:
     assert read[0].sample is not None
 
 
-def test_rows_are_on_disk_before_the_writer_is_closed(tmp_path: Path) -> None:
+def on_disk(run_dir: Path) -> list[int]:
+    return [now.tick for now in read_snapshots(run_dir)]
+
+
+@pytest.mark.parametrize("by", ["a decision", "the background"])
+def test_rows_go_to_disk_before_a_remedy_starts_and_from_the_background(tmp_path: Path, by: str) -> None:
+    recorder = MetricsRecorder()
+    recorder.open({}, tmp_path)
+    recorder.snapshot(shot(1))
+    recorder.snapshot(shot(2))
+    if by == "a decision":
+        recorder.record({"kind": "decision", "tick": 3})
+    else:
+        thread = threading.Thread(target=recorder.flush)
+        thread.start()
+        thread.join()
+    assert on_disk(tmp_path) == [1, 2]
+    recorder.snapshot(shot(3))
+    recorder.close(None)
+    assert on_disk(tmp_path) == [1, 2, 3]
+
+
+def test_rows_do_not_gather_without_end(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path)
-    writer.append(shot(1))
-    assert [now.tick for now in read_snapshots(tmp_path)] == [1]
+    for tick in range(1, 3 * GATHERED):
+        writer.append(shot(tick))
+        assert len(writer._gathered) < GATHERED
+    assert len(on_disk(tmp_path)) > GATHERED
+
+
+def test_rows_written_from_two_threads_keep_their_order_and_none_is_lost(tmp_path: Path) -> None:
+    writer, ticks, done = MetricsWriter(tmp_path), 2000, threading.Event()
+
+    def keep_flushing() -> None:
+        while not done.is_set():
+            writer.flush()
+
+    thread = threading.Thread(target=keep_flushing)
+    thread.start()
+    for tick in range(1, ticks + 1):
+        writer.append(shot(tick))
+    done.set()
+    thread.join()
     writer.close()
+    assert on_disk(tmp_path) == list(range(1, ticks + 1))
+
+
+def test_a_killed_process_loses_whole_rows_only(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from tests.recording.test_metrics import shot
+from supervisor.recording.metrics import MetricsWriter
+writer = MetricsWriter(Path({str(tmp_path)!r}))
+for tick in range(1, 31):
+    writer.append(shot(tick))
+    if tick % 10 == 0 and tick < 30:
+        writer.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", program], cwd=root, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert on_disk(tmp_path) == list(range(1, 21))
 
 
 def test_the_recorder_writes_what_it_is_handed(tmp_path: Path) -> None:

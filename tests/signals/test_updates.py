@@ -59,3 +59,19 @@ def test_the_update_is_that_of_the_last_step_alone() -> None:
     step = 1e-3 * now.grad_norms  # of plain SGD, and the gradients hardly change in one tick
     assert now.sample.update_norms == pytest.approx(step, rel=0.5)
     assert now.sample.weight_norms[0] == pytest.approx(norm(own(before, "0")), rel=1e-5)
+
+
+def test_weights_that_were_given_other_memory_are_followed() -> None:
+    watched = Watching(mlp(), every=1)
+    for _ in range(3):
+        watched.tick(vectors())
+    for parameter in watched.model.parameters():
+        parameter.data = parameter.data.clone()
+    watched.tick(vectors())
+    before = copy.deepcopy(watched.model)
+    now, steps = watched.tick(vectors()), watched.tick(vectors()).sample
+    assert now.sample is not None
+    assert steps is not None
+    for entry, found in zip(now.anatomy.layers, steps.update_norms, strict=True):
+        pairs = zip(own(watched.model, entry.name), own(before, entry.name), strict=True)
+        assert 0.0 < found < 2.0 * norm([a.detach() - b.detach() for a, b in pairs])
