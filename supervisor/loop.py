@@ -34,7 +34,7 @@ class Supervisor:
     def __init__(self, run: TrainingRun, policy: Policy, tape: Tape) -> None:
         """Bind names to classes, look at the model, and keep its state before the first step if it may be needed."""
         self.run, self.policy, self.tape = run, policy, tape
-        self.examiner = Examiner(build_detectors(policy.detect))
+        self.examiner = Examiner(build_detectors(policy.detecting), policy.context.admit)
         self.ledger = Ledger()
         fraction = getattr(self.examiner.detectors.get("dead_units"), "fraction", 1.0)
         self.sensor = Sensor(run, policy.observe.activations_every, suspicious=0.9 * fraction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.diagnoses.base import Detector
@@ -21,13 +21,19 @@ def build_detectors(detect: Mapping[str, Mapping[str, Any] | None]) -> dict[str,
 class Examiner:
     """Detectors and the past they look back on."""
 
-    def __init__(self, detectors: Mapping[str, Detector]) -> None:
-        self.detectors = detectors
+    def __init__(
+        self,
+        detectors: Mapping[str, Detector],
+        admit: Callable[[Finding], Finding | None] = lambda finding: finding,
+    ) -> None:
+        """Examine with `detectors`; `admit` takes out of a finding what was declared normal, and may leave nothing."""
+        self.detectors, self.admit = detectors, admit
         self.past = Past()
 
     def examine(self, now: Snapshot) -> list[Finding]:
         """Return this tick's findings, the most urgent first, and take the tick into the past."""
         found = [detector.inspect(now, self.past) for detector in self.detectors.values()]
-        findings = [finding for finding in found if finding is not None]
+        admitted = [self.admit(finding) for finding in found if finding is not None]
+        findings = [finding for finding in admitted if finding is not None]
         self.past.append(now, ill=any(finding.pathology in UPSETTING for finding in findings))
         return findings

@@ -7,8 +7,9 @@ rewrite a notable share of the weights at once. A healthy step moves them by abo
 start by a few hundredths; moves of a tenth go beyond any linear picture of the loss (Bernstein et al., 2020).
 
 Four courses count: lost ground, above the start, thrown off by the first steps, and restless, where large steps lead
-nowhere. Explosions within a few ticks are `exploding_gradients`'. Levels are medians, so the scale of the loss, a
-constant added to it, and single outliers drop out.
+nowhere. Explosions within a few ticks are `exploding_gradients`'. Levels are medians, measured by the progress
+made and by their own noise, so the scale of the loss and single outliers drop out; so does a constant that is added to
+it, unless it dwarfs what was ever learned.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class UnstableTraining:
         """Judge divergence and collapse: above the start, or most of the progress given back, and it stands there."""
         before = max(course.noise, past.loss.scale) if past.loss.values else course.noise  # once dead, it is quiet
         error = MEDIAN_ERROR * math.sqrt(2.0 / self.window * course.noise**2 + before**2 / 16.0)
-        least = 0.01 * abs(past.initial_loss)  # what `stands` counts as progress, the other way round
+        least = 0.02 * abs(past.initial_loss)  # the noise of the very first ticks is not known
         limit = past.initial_loss + max(4.0 * error, least)
         gain, given = self._top(past, course) - course.best, course.level - course.best
         share = 0.9 if in_motion(past, self.window) else self.share  # a moving rate may yet bring it back

@@ -16,7 +16,7 @@ from supervisor.errors import UsageError
 from supervisor.journal import FILE_NAME, Recorder, Tape
 from supervisor.policy import Policy
 from supervisor.recording.metrics import MetricsRecorder
-from supervisor.records import REFLEXES
+from supervisor.records import REFLEXES, plain
 from supervisor.registry import service
 from supervisor.run import TrainingRun
 
@@ -83,8 +83,11 @@ def write_capabilities(tape: Tape, run: TrainingRun, policy: Policy) -> None:
         "remedies": sorted(policy.remedies),
         "frozen_parameters": frozen,
         "not_in_optimizer": left_out,
+        "context": plain(policy.context),
     }
     tape.line("capability", facts)
+    for sentence in policy.context.told():
+        tape.note(sentence)
     if left_out:
         shown = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
         tape.note(f"{len(left_out)} trainable parameters are in no optimizer and will not be trained: {shown}")

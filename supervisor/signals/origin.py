@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, cast, Final
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class OriginWalk:
         """Look at a loss that is not finite while its graph still stands. Costs a microsecond where it is."""
         if loss.device.type != "cpu" and not self._was_bad:
             return
-        if self._place is not None or math.isfinite(float(loss.detach())):
+        if self._place is not None or math.isfinite(cast("float", loss.detach().tolist())):
             return
         with suppress(Exception):  # no oddity of a graph may end the training that it is about
             if self._ruined() is None:

@@ -12,7 +12,7 @@ import torch
 from supervisor.diagnoses.past import Past
 from supervisor.errors import RemedyRefused
 from supervisor.policy import Policy
-from supervisor.records import Decision, Finding, Snapshot
+from supervisor.records import PATHOLOGIES, Decision, Finding, Snapshot
 from supervisor.registry import DETECTORS, REMEDIES
 from supervisor.remedies.base import Effect
 from supervisor.run import TrainingRun
@@ -40,7 +40,11 @@ def remedy(name: str, apply: Apply) -> Iterator[None]:
 
 @contextmanager
 def illness(name: str, ill: Callable[[Snapshot], bool]) -> Iterator[None]:
-    """Register a detector whose finding is called `name`, and that sees it whenever `ill` says so."""
+    """Register a detector whose finding is called `name`, and that sees it whenever `ill` says so.
+
+    A shipped one of that name is out of the way for as long.
+    """
+    shipped = DETECTORS._classes.pop(name, None)
 
     @DETECTORS.register(name)
     @dataclass(frozen=True)
@@ -54,12 +58,13 @@ def illness(name: str, ill: Callable[[Snapshot], bool]) -> Iterator[None]:
         yield
     finally:
         del DETECTORS._classes[name]
+        if shipped is not None:
+            DETECTORS._classes[name] = shipped
 
 
 def policy(respond: dict[str, Any], **more: Any) -> Policy:
     """Return a policy that knows only what a test tells it; the shipped detectors but non_finite are off."""
-    off = dict.fromkeys(("exploding_gradients", "vanishing_gradients", "dead_units"))
-    detect = {name: value for name, value in off.items() if name not in respond}
+    detect = {name: None for name in PATHOLOGIES if name != "non_finite" and name not in respond}
     return Policy.from_dict({"name": "test", "detect": detect, "respond": respond, **more})
 
 

@@ -29,7 +29,7 @@ def record(run_dir: Path, ticks: int, spikes: Mapping[int, float], seed: int = 0
 
 def restless(run_dir: Path) -> Path:
     """Record a healthy run whose batches are now and then hard: spikes that pass by themselves."""
-    return record(run_dir, 300, dict.fromkeys(range(50, 300, 40), 30.0))
+    return record(run_dir, 300, dict.fromkeys(range(50, 300, 40), 10.0))
 
 
 def exploding(run_dir: Path, onset: int = 150) -> Path:

@@ -43,7 +43,7 @@ def test_the_first_trial_is_the_policy_itself(tmp_path: Path) -> None:
 
     assert not result.improved
     assert result.after == result.before
-    assert result.params == {"z": 6.0, "ratio": 10.0, "history": 20, "update_ratio": 0.5}
+    assert result.params == {"z": 6.0, "ratio": 10.0, "history": 20, "update_ratio": 0.5, "decades": 3.0}
     assert "Nothing better" in result.policy_text
 
 

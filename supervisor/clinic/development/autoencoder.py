@@ -40,7 +40,7 @@ class Exponential(nn.Module):
 
 
 relu = Recipe(reconstruction, lambda: mlp(*SIZES), adam(2e-3), squared, steps=900)
-plain = Recipe(reconstruction, lambda: Functional(64, 48, 24, 48, 64), sgd(1.0), squared, steps=900)
+plain = Recipe(reconstruction, lambda: Functional(64, 48, 24, 48, 64, function=F.elu), sgd(1.0), squared, steps=900)
 linear = Recipe(
     reconstruction, lambda: nn.Sequential(nn.Linear(64, 24, bias=False), nn.Linear(24, 64, bias=False)),
     adam(3e-3), distance, steps=800,
@@ -57,7 +57,7 @@ CASES: tuple[Case, ...] = (
         prepare=lambda _: None,
     ),
     faulty(
-        "autoencoder/batch-x1000-at-400", plain, ("exploding_gradients", "unstable_training", "dead_units"),
+        "autoencoder/batch-x1000-at-400", plain, ("exploding_gradients", "unstable_training"),
         {c.BAD_BATCH, c.INPUT_SCALE}, onset=400,
         distort=faults.batch_at(range(400, 401), lambda batch: (batch[0] * 1000, batch[1] * 1000)),
     ),
@@ -71,7 +71,7 @@ CASES: tuple[Case, ...] = (
         distort=faults.batch_at(range(350, 351), faults.inputs(lambda x: x * 300)),
     ),
     faulty(
-        "autoencoder/rate-x100-for-10-ticks", plain, ("dead_units", "exploding_gradients", "unstable_training"),
+        "autoencoder/rate-x100-for-10-ticks", plain, ("exploding_gradients", "unstable_training"),
         {c.LARGE_LR}, onset=450, schedule=faults.rate(lambda tick: 100.0 if 450 <= tick < 460 else 1.0),
     ),
     faulty(

@@ -31,7 +31,7 @@ CASES: tuple[Case, ...] = (
         {c.RECURRENCE, c.ACTIVATION, c.INITIALIZATION}, prepare=faults.scaled(0.1),
     ),
     faulty(
-        "rnn/sigmoid-by-hand", loop, ("vanishing_gradients",), {c.RECURRENCE, c.ACTIVATION, c.INITIALIZATION},
+        "rnn/sigmoid-by-hand", loop, ("vanishing_gradients", "plateau"), {c.RECURRENCE, c.ACTIVATION, c.INITIALIZATION},
         model=lambda: Loop(8, 48, 10, torch.sigmoid), prepare=lambda _: None, optimizer=sgd(0.01),
     ),
     faulty(
@@ -40,8 +40,8 @@ CASES: tuple[Case, ...] = (
         optimizer=sgd(0.05),
     ),
     faulty(
-        "rnn/unclipped-long-sums", sums, ("exploding_gradients", "unstable_training", "non_finite"),
-        {c.RECURRENCE, c.LARGE_LR, c.INITIALIZATION}, prepare=faults.orthogonal(1.3), optimizer=sgd(0.1),
+        "rnn/long-sums-gain-2.5-adam", sums, ("exploding_gradients", "unstable_training"),
+        {c.RECURRENCE, c.INITIALIZATION, c.LARGE_WEIGHTS}, prepare=faults.orthogonal(2.5), optimizer=adam(3e-3),
         model=lambda: Reader(partial(nn.RNN, nonlinearity="relu"), 2, 24, 1),
     ),
     faulty(

@@ -46,7 +46,7 @@ memory = Recipe(
 CASES: tuple[Case, ...] = (
     faulty(
         "transformer/no-skips-no-norms", deep, ("vanishing_gradients",),
-        {c.NO_SKIPS, c.DEPTH, c.INITIALIZATION}, model=lambda: reader(depth=4, skip=False, norm=False),
+        {c.NO_SKIPS, c.DEPTH, c.INITIALIZATION}, model=lambda: reader(depth=6, skip=False, norm=False),
     ),
     faulty(
         "transformer/rate-x100-at-250", read, ("exploding_gradients", "unstable_training", "dead_units"),
@@ -74,7 +74,7 @@ CASES: tuple[Case, ...] = (
     ),
     faulty("transformer/rate-1e-7", memory, ("plateau",), {c.SMALL_LR}, optimizer=adam(1e-7)),
     faulty(
-        "transformer/all-weights-zero", memory, ("plateau", "vanishing_gradients"),
+        "transformer/all-weights-zero", memory, ("plateau", "vanishing_gradients", "dead_units"),
         {c.SYMMETRY, c.INITIALIZATION, c.NO_GRADIENT}, prepare=faults.constant(0.0),
     ),
     faulty(

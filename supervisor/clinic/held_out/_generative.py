@@ -14,7 +14,7 @@ class Variational(nn.Module):
 
     def __init__(self, code: int = 8) -> None:
         super().__init__()
-        self.encoder, self.decoder = stack([64, 48, 2 * code], nn.ReLU), stack([code, 48, 64], nn.ReLU)
+        self.encoder, self.decoder = stack([64, 48, 2 * code], nn.ELU), stack([code, 48, 64], nn.ELU)
         self.divergence, self.seen = torch.zeros(()), 0  # seen: batches, for those who anneal
 
     def forward(self, x: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ CASES: tuple[Case, ...] = (
         rate=jump(220, 100.0),
     ),
     sick(
-        "transformer/softmax-before-cross-entropy",
+        "transformer/softmax-then-cross-entropy",
         "transformer",
         patches_sgd,
         (PLATEAU,),

@@ -77,7 +77,7 @@ CASES: tuple[Case, ...] = (
     well(
         "cnn/warm-restarts-sgd",
         "cnn",
-        Recipe(tasks.images, lambda: plain_net(nn.SiLU), sgd(0.2), steps=750, rate=_restarts),
+        Recipe(tasks.images, lambda: plain_net(nn.SiLU, norm=nn.BatchNorm2d), sgd(0.1), steps=750, rate=_restarts),
         "the loss jumps whenever the rate restarts",
     ),
     well(

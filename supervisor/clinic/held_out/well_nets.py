@@ -23,7 +23,7 @@ class _HalfUsed(nn.Module):
         super().__init__()
         self.features = nn.Linear(64, 128).requires_grad_(requires_grad=False)
         nn.init.normal_(self.features.weight, std=0.3)
-        self.net, self.other = stack([128, 48, 10], nn.ReLU), nn.Linear(128, 3)
+        self.net, self.other = stack([128, 48, 10], nn.GELU), nn.Linear(128, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.net(torch.cos(self.features(x)))

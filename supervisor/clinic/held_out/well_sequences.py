@@ -106,10 +106,10 @@ CASES: tuple[Case, ...] = (
         "rnn/two-layer-bigru-dropout-0.5",
         "rnn",
         Recipe(
-            data.majority,
-            lambda: Reader(nn.GRU(16, 16, 2, batch_first=True, bidirectional=True, dropout=0.5), 6, 6, dropout=0.5),
+            tasks.rows,
+            lambda: Reader(nn.GRU(8, 24, 2, batch_first=True, bidirectional=True, dropout=0.5), 10, dropout=0.5),
             adam(5e-3),
-            steps=320,
+            steps=400,
         ),
         "dropout between layers and before the head",
     ),
