@@ -24,6 +24,7 @@ from supervisor.run import TrainingRun
 from supervisor.signals import Sensor
 from supervisor.verification import close_quiet, judge, overtaken
 
+ODD = 3  # unusual losses in a row that make it worth a closer look
 LEVEL = 20  # ticks whose median is the level of the loss
 Losses = list[torch.Tensor]  # 0-dim, detached, one a micro-batch
 
@@ -70,6 +71,7 @@ class Supervisor:
         """Return the findings of this tick; those that open an incident are journaled."""
         self.ledger.note_tick(now)
         findings = self.examiner.examine(now)
+        self.sensor.closer = bool(findings or self.ledger.incidents or self.examiner.past.loss.outliers >= ODD)
         for finding in self.ledger.note_findings(findings):
             self.findings.append(finding)
             self.tape.line("finding", finding)

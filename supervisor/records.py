@@ -151,6 +151,9 @@ class Snapshot:
     sample: Sample | None = None
     origin: str = ""  # of a non-finite value: one of ORIGINS
     origin_layer: str = ""  # the layer in which it began, if it did in one
+    era: int = (
+        0  # how often a remedy has changed the model or set it back: samples of another era tell of another model
+    )
 
     @property
     def finite(self) -> bool:

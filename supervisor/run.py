@@ -68,6 +68,7 @@ class TrainingRun:
     ) -> None:
         self.model, self.optimizers, self.scheduler = model, optimizers, scheduler
         self.clock = Clock()
+        self.era = 0  # how often a remedy has changed the model or set it back
         self.anatomy = Anatomy(())
         self.lr_multiplier = 1.0
         self.clip: Clip | None = None

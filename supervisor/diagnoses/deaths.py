@@ -35,7 +35,7 @@ def death_causes(now: Snapshot, past: Past, site: int, limit: float) -> tuple[Ca
     scale = _out_of_scale(seen[0])
     if not awake.size:
         facts: dict[str, Any] = {"silent_since": seen[0].tick}
-        return causes.ranked([*scale, *(causes.suspect(name, w, **facts) for name, w in _built(seen[0].tick))])
+        return causes.ranked([*scale, *(causes.suspect(name, w, **facts) for name, w in _built(seen[0], site))])
     step = _largest_step(seen[: onset + 1], site)
     large = min(1.0, max(0.0, math.log(max(step, 1e-30) / SMALL_STEP) / math.log(LARGE_STEP / SMALL_STEP)))
     at_once = float(np.diff(shares[: onset + 1]).max(initial=0.0))  # the largest share that fell silent between samples
@@ -47,11 +47,20 @@ def death_causes(now: Snapshot, past: Past, site: int, limit: float) -> tuple[Ca
     return causes.ranked([*scale, *(causes.suspect(name, weight, **facts) for name, weight in named)])
 
 
-def _built(tick: int) -> tuple[tuple[str, float], ...]:
-    """Return the suspects of units that were never seen awake since `tick`."""
-    if tick <= START:
+def _built(first: Snapshot, site: int) -> tuple[tuple[str, float], ...]:
+    """Return the suspects of units that were never seen awake since the sample `first`."""
+    if _blank(first, site):
+        return (causes.INITIALIZATION, 0.9), (causes.SYMMETRY, 0.8)
+    if first.tick <= START:
         return (causes.NEGATIVE_BIAS, 0.85), (causes.INITIALIZATION, 0.7)
     return (causes.LARGE_LR, 0.4), (causes.NEGATIVE_BIAS, 0.4)  # longer ago than is remembered
+
+
+def _blank(first: Snapshot, site: int) -> bool:
+    """Return whether the units' weights are all zero, or all alike."""
+    producer = first.anatomy.sites[site].producer
+    row = next((i for i, layer in enumerate(first.anatomy.layers) if layer.name == producer), None)
+    return row is not None and first.sample is not None and bool(first.sample.spread[row] == 0.0)
 
 
 def _largest_step(seen: Sequence[Snapshot], site: int) -> float:

@@ -56,6 +56,15 @@ def fit(logs: Floats) -> Decay | None:
     return Decay(float(slope * (len(logs) - 1)), float(10.0**-slope), r2, int(alive.sum()))
 
 
+def main_path(logs: Floats) -> Floats:
+    """Return the gradients on the main path: the largest that has arrived so far back, from the output's side.
+
+    Where gradients decay towards the input, a layer with less of it than one before it stands beside the path (the
+    queries and keys of attention), and says nothing of the layers behind.
+    """
+    return np.asarray(np.maximum.accumulate(logs))
+
+
 def log10(values: FloatArray | Floats) -> Floats:
     """Return log10, -inf of zeros."""
     with np.errstate(divide="ignore", invalid="ignore"):

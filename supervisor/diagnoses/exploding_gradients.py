@@ -116,7 +116,8 @@ class ExplodingGradients:
         deep = min(back, upset.decades_over_depth(first)[0]) >= self.decades and straight >= STRAIGHT
         idle = past.stands(IDLE) and not past.level(IDLE) < 0.9 * past.initial_loss
         solved = past.level(IDLE) < 0.1 * past.initial_loss
-        harmful = (deep and (idle or ahead >= self.decades - 1.0)) or (late >= self.decades and idle)
+        loud = upset.loudness_of_recurrence(now) >= self.decades - 1.0
+        harmful = (deep and (idle or ahead >= self.decades - 1.0)) or (late >= self.decades and (idle or loud))
         if not harmful or solved:
             return None
         gained = back if deep else late

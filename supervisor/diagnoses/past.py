@@ -142,6 +142,8 @@ class Past:
             self.lrs.append(now.lr)
             self.peak_lr = max(self.peak_lr, now.lr)
         if now.sample is not None:
+            if self.samples and self.samples[-1].era != now.era:
+                self.samples.clear()  # they tell of weights that are no more
             self.samples.append(now)
 
     def _learn(self, now: Snapshot) -> None:

@@ -24,6 +24,9 @@ from supervisor.registry import DETECTORS
 ROW_NORM: Final = 3.0
 """Weights of a unit above this norm turn inputs of unit variance into sums that pin it; He's initialization has 1.4."""
 
+USUAL_INPUT: Final = 2.0  # root mean square: standardized inputs have 1
+"""Inputs ten times as large pin units whose weights are as they should be."""
+
 
 @DETECTORS.register("saturation")
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Saturation:
     """Most of a hidden layer's activations pinned in several samples, and no progress."""
 
     share: Annotated[float, Field(ge=0.3, le=0.99, description="share of pinned activations")] = 0.6
-    samples: Annotated[int, Field(ge=2, le=20, description="samples in a row that show it")] = 4
-    window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 40
+    samples: Annotated[int, Field(ge=2, le=20, description="samples in a row that show it")] = 3
+    window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 30
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
         """Return a finding naming the layers that are pinned."""
@@ -96,13 +99,15 @@ def _causes(now: Snapshot, past: Past, hit: list[tuple[Site, float]]) -> tuple[C
     suspects = [causes.suspect(causes.ACTIVATION, 0.2, function=site.function)]
     i = index.get(site.producer or "")
     if i is not None:
-        row = float(now.sample.weight_norms[i]) / math.sqrt(max(1, site.units))
-        signal, grown = float(now.sample.signal[i]), _ratio(now.sample.weight_norms[i], first.weight_norms[i])
-        heavy = min(1.0, row / ROW_NORM)
+        row = float(first.weight_norms[i]) / math.sqrt(max(1, site.units))  # weights of a unit
+        given = float(first.signal[i]) / max(row, 1e-30)  # inputs' rms: an output's is that times the unit's weights
+        outside = min(1.0, max(0.0, math.log10(max(given, 1e-30) / USUAL_INPUT)))
+        heavy, grown = min(1.0, row / ROW_NORM), _ratio(now.sample.weight_norms[i], first.weight_norms[i])
+        born = (1.0 - outside) * heavy * at_first
         suspects += [
-            causes.suspect(causes.INITIALIZATION, heavy * at_first, row_norm=row, pinned_at_first=at_first),
-            causes.suspect(causes.INPUT_SCALE, (1.0 - heavy) * at_first, row_norm=row, signal=signal),
-            causes.suspect(causes.LARGE_WEIGHTS, heavy * min(1.0, grown - 1.0), row_norm=row, grown=grown),
+            causes.suspect(causes.INITIALIZATION, born, row_norm=row, pinned_at_first=at_first),
+            causes.suspect(causes.INPUT_SCALE, outside * at_first, input_rms=given, row_norm=row),
+            causes.suspect(causes.LARGE_WEIGHTS, min(1.0, grown - 1.0) * (1.0 - 0.5 * at_first), grown=grown),
             causes.suspect(causes.LARGE_LR, 1.0 - at_first if grown > 1.5 else 0.5 * (1.0 - at_first), grown=grown),
         ]
     return causes.ranked(suspects)

@@ -125,6 +125,12 @@ def decades_through_time(shot: Snapshot) -> float:
     return max((-d.decades for i in chain(shot) if (d := through_time(shot, i)) is not None), default=0.0)
 
 
+def loudness_of_recurrence(shot: Snapshot) -> float:
+    """Return log10 of the loudest recurrent output: squashed states stay below 1, what grows in time does not."""
+    rows = [i for i in chain(shot) if shot.anatomy.layers[i].kind == "recurrent"]
+    return float(max(log10(shot.sample.signal[rows]), default=0.0)) if shot.sample is not None and rows else 0.0
+
+
 def recurrence(now: Snapshot, past: Past, where: tuple[str, ...]) -> Cause:
     """Return what speaks for the product over time: a recurrent layer among the loudest, amplified step by step."""
     shots = shown(now, past)

@@ -22,6 +22,7 @@ from supervisor.diagnoses.depth import (
     chain_rule,
     fit,
     log_gradients,
+    main_path,
     squashing,
     through_time,
 )
@@ -41,9 +42,9 @@ class VanishingGradients:
 
     decades: Annotated[float, Field(ge=1, le=8, description="log10 of the decay over the depth")] = 3.0
     fit: Annotated[float, Field(ge=0, le=1, description="r squared of the exponential fit, at least")] = 0.6
-    window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 40
+    window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 30
     time_decades: Annotated[float, Field(ge=3, le=20, description="log10 of the decay through time")] = 7.0
-    time_window: Annotated[int, Field(ge=20, le=200, description="ticks without progress, for a decay in time")] = 100
+    time_window: Annotated[int, Field(ge=20, le=200, description="ticks without progress, for a decay in time")] = 60
     min_norm: Annotated[float | None, Field(gt=0, description="a limit on the first layer's norm instead")] = None
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
@@ -60,7 +61,7 @@ class VanishingGradients:
             return None
         limit = self.decades * (1.0 if stands == "where it began" else SURE)
         logs = log_gradients(now, past, layers)
-        decay = fit(logs)
+        decay = fit(main_path(logs))
         if decay is None or not (decay.decades >= limit and decay.r2 >= self.fit):
             return None
         evidence = {

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch

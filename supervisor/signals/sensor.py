@@ -27,9 +27,7 @@ from supervisor.signals.updates import UpdateProbe
 from supervisor.signals.watched import SITE_FIGURES
 
 FIRST_TICKS: Final = 4  # sampled one and all
-SPARSE: Final = (
-    50  # a sample every 2 % of the run so far is enough: what ails it shows as early, relative to its length
-)
+SPARSE: Final = 25  # a sample every 4 % of a long quiet run is enough
 SILENT_SAMPLES: Final = 8  # samples in a row that make a unit worth re-initializing
 LONGEST_SUSPICION: Final = 64  # ticks sampled in a row
 
@@ -44,6 +42,7 @@ class Sensor:
         self._suspicion = 0
         self._again = False
         self._last = 1  # the last tick sampled by the clock
+        self.closer = False  # whether something looks odd: then samples are as frequent as at the start
 
     def _bind(self) -> None:
         """Look at the model's structure: at the start, and after a surgery."""
@@ -68,7 +67,8 @@ class Sensor:
         self.run.anatomy = Anatomy(layers, self.probe.sites(), self.probe.skips, self.probe.mismatch)
 
     def refresh(self) -> None:
-        """Learn the model anew after a surgery; the next tick is sampled."""
+        """Learn the model anew after a remedy changed it or its course; the next tick is sampled."""
+        self.run.era += 1
         self.run.parameters = self.run.trained_parameters()
         self._bind()
         self._again = True
@@ -79,7 +79,8 @@ class Sensor:
 
     def sampled(self, tick: int) -> bool:
         """Return whether `tick` is a sampled one."""
-        return self._again or tick <= FIRST_TICKS or tick - self._last >= max(self.every, tick // SPARSE)
+        interval = self.every if self.closer else max(self.every, tick // SPARSE)
+        return self._again or tick <= FIRST_TICKS or tick - self._last >= interval
 
     def watching(self) -> AbstractContextManager[None]:
         """Return the context for this tick's forward passes."""
@@ -143,6 +144,7 @@ class Sensor:
         origin = self.origins.trace(batches, loss, float(total), by_layer, sound=sound)
         return Snapshot(
             tick=clock.tick,
+            era=self.run.era,
             step=clock.step,
             loss=loss,
             lr=float(np.float32(self.run.lr)),

@@ -33,7 +33,7 @@ def standing(norms: list[float], fall: float = 0.0, ticks: int = 80) -> list[Sna
 
 def test_a_decay_over_the_depth_with_a_loss_that_stands_is_found() -> None:
     finding = vanishing(standing(DECAY))[0]
-    assert finding.tick == 41
+    assert finding.tick == 31
     assert finding.where == ("a", "b")
     assert finding.evidence["value"] == pytest.approx(4.0)
     assert finding.evidence["factor_per_layer"] == pytest.approx(0.1)
