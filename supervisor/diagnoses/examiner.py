@@ -32,6 +32,7 @@ class Examiner:
 
     def examine(self, now: Snapshot) -> list[Finding]:
         """Return this tick's findings, the most urgent first, and take the tick into the past."""
+        self.past.enter(now.era)
         found = [detector.inspect(now, self.past) for detector in self.detectors.values()]
         admitted = [self.admit(finding) for finding in found if finding is not None]
         findings = [finding for finding in admitted if finding is not None]

@@ -22,7 +22,7 @@ from pydantic import Field
 from supervisor.diagnoses import blame, upset
 from supervisor.diagnoses.depth import amplification, chain
 from supervisor.diagnoses.past import Past
-from supervisor.diagnoses.spikes import given_back, layer_limits, limit, usual
+from supervisor.diagnoses.spikes import given_back, layer_limits, leapt, limit, usual
 from supervisor.records import Finding, Snapshot
 from supervisor.registry import DETECTORS
 
@@ -55,7 +55,7 @@ class ExplodingGradients:
         if len(series) < self.history or not now.grad_norm > 0.0:
             return None
         loss_limit = max(past.loss.upper(self.z, 0.5 * abs(past.loss.centre)), given_back(past))
-        if now.loss <= loss_limit:
+        if now.loss <= loss_limit or not leapt(now, past):
             return None
         harm = {"loss": now.loss, "loss_limit": loss_limit, **usual(past), "window": len(series)}
         value, most = math.log10(now.grad_norm), limit(past, self.z, self.ratio)

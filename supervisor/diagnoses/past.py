@@ -124,6 +124,11 @@ class Past:
         self.non_finite = 0  # ticks in a row, up to the last, with a loss or gradients that were not finite
         self._ill = 0  # ill ticks in a row
 
+    def enter(self, era: int) -> None:
+        """Forget the samples of another era: they tell of weights that are no more."""
+        if self.samples and self.samples[-1].era != era:
+            self.samples.clear()
+
     def append(self, now: Snapshot, *, ill: bool = False) -> None:
         """Take in one tick. The usual levels take nothing from ticks that are `ill`, for LONGEST_ILL ticks at most."""
         self._ill = self._ill + 1 if ill else 0
@@ -142,8 +147,6 @@ class Past:
             self.lrs.append(now.lr)
             self.peak_lr = max(self.peak_lr, now.lr)
         if now.sample is not None:
-            if self.samples and self.samples[-1].era != now.era:
-                self.samples.clear()  # they tell of weights that are no more
             self.samples.append(now)
 
     def _learn(self, now: Snapshot) -> None:

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 
 FAR: Final = 2.0  # times `z`: a spike this far out need only be
 NEAR: Final = 2.0  # times the usual norm
+TAIL: Final = 0.9  # quantile of the last accepted norms
+LEAP: Final = 3.0  # times the rise of the last ticks
 RECENT: Final = 40  # accepted ticks in which a fallen level shows
 LAYER_SAMPLES: Final = 12  # sampled ticks before a layer is judged by its own past
 
@@ -23,14 +25,16 @@ LAYER_SAMPLES: Final = 12  # sampled ticks before a layer is judged by its own p
 def limit(past: Past, z: float, ratio: float) -> float:
     """Return the limit of log10 norms: `z` sigmas and `ratio` times the usual, or farther out and NEAR times.
 
-    The usual is that of the whole accepted past or of its last ticks, whichever is lower: a level may have fallen.
+    The usual is that of the whole accepted past or of its last ticks, whichever is lower: a level may have fallen. Over
+    what every tenth of the last ticks reached it must be as well: near the edge of stability norms swing by decades.
     """
     series = past.log_grad_norm
-    limits = [_limit(series.centre, series.scale, z, ratio)]
-    if len(series) > RECENT:
-        centre, scale = robust(np.fromiter(islice(reversed(series.values), RECENT), np.float64))
-        limits.append(_limit(float(centre), float(scale), z, ratio))
-    return min(limits)
+    if len(series) <= RECENT:
+        return _limit(series.centre, series.scale, z, ratio)
+    recent = np.fromiter(islice(reversed(series.values), RECENT), np.float64)
+    centre, scale = robust(recent)
+    most = min(_limit(series.centre, series.scale, z, ratio), _limit(float(centre), float(scale), z, ratio))
+    return max(most, float(np.quantile(recent, TAIL)) + math.log10(NEAR))
 
 
 def _limit(centre: float, scale: float, z: float, ratio: float) -> float:
@@ -52,6 +56,13 @@ def robust(values: Floats) -> tuple[Floats, Floats]:
     """Return median and robust standard deviation over the first dimension."""
     centre = np.median(values, axis=0)
     return np.asarray(centre), np.asarray(MAD_TO_SIGMA * np.median(np.abs(values - centre), axis=0))
+
+
+def leapt(now: Snapshot, past: Past) -> bool:
+    """Return whether the loss rose at once, or well beyond where it began; what builds up mostly dies down again."""
+    risen = max(islice(reversed(past.losses), 3)) - past.loss.centre
+    beyond = now.loss > past.initial_loss + 0.5 * abs(past.initial_loss)
+    return beyond or not now.loss - past.loss.centre < LEAP * risen
 
 
 def usual(past: Past) -> dict[str, float]:

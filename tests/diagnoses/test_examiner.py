@@ -47,3 +47,13 @@ def test_an_ill_tick_teaches_no_usual_level() -> None:
     examiner.examine(shot(32, math.nan, math.nan))
     assert len(examiner.past.loss) == kept
     assert len(examiner.past.log_grad_norm) == kept
+
+
+def test_samples_of_another_era_are_forgotten_before_anything_is_judged() -> None:
+    """A remedy has drawn new weights: what the old ones did is no evidence against these."""
+    examiner = Examiner(build_detectors({}))
+    for now in usual(40):
+        examiner.examine(now)
+    assert examiner.past.samples
+    examiner.examine(shot(41, era=1))
+    assert [now.era for now in examiner.past.samples] == [1]
