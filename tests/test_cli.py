@@ -22,7 +22,10 @@ from supervisor.records import Anatomy, Layer, Snapshot
 GOOD = "name: mine\nextends: default\nlimits: {cooldown: 10}\n"
 BAD = "name: mine\nextends: default\nlimits: {cooldwn: 10}\n"
 COMPLAINT = "bad.yaml:3:10: limits.cooldwn: unknown key 'cooldwn'. Did you mean 'cooldown'?"
-COMMANDS = ["policy", "policy list", "policy show", "policy check", "policy schema", "review", "tune"]
+COMMANDS = [
+    *("policy", "policy list", "policy show", "policy check", "policy schema"),
+    *("check", "diagnose", "clinic", "review", "tune"),
+]
 
 
 def run(*args: str) -> Result:

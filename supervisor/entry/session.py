@@ -156,13 +156,13 @@ class Session:
     def _lost_ground(self) -> str:
         """Return a sentence where the training ended near where it began although it had learned, else nothing.
 
-        No detector names that yet. A treated run that ends so has not recovered, whatever its verdicts say.
+        It may come too late in a run to be named. Treated and ended so, a run has not recovered, whatever the verdicts.
         """
         past = self.supervisor.examiner.past
         began, ended = past.initial_loss, past.level(20)
         if began - self.best_loss > 0.5 * abs(began) and not ended < began - 0.25 * (began - self.best_loss):
             text = f"the loss ended at {ended:.4g}, where it had begun ({began:.4g}); its best was {self.best_loss:.4g}"
-            return f"{text}: what had been learned was lost, and no detector of this version names that"
+            return f"{text}: what had been learned was lost"
         return ""
 
     def _health(self) -> Health:

@@ -34,7 +34,7 @@ from supervisor.activations import (
 )
 from supervisor.records import Site
 from supervisor.signals.flow import FlowProbe
-from supervisor.signals.gates import layer_gates, squashed_within
+from supervisor.signals.gates import layer_gates, squashed_within, squashes_within
 from supervisor.signals.tags import LAYER, SITES, sites_of, stem_of, tag, tensors_in, untag
 from supervisor.signals.watched import Key, Watched, figures_of
 from supervisor.signals.wiring import Ownership, misfit
@@ -143,7 +143,7 @@ class ActivationProbe:
         function, first = function_name(func, args, kwargs), outputs[0]
         if producer is not None and func not in ELEMENTWISE and producer in weights.values():
             self.flow.saw(producer, first)
-        for name, inside in squashed_within(func, args, kwargs, first):
+        for name, inside in squashed_within(func, args, kwargs, first) if squashes_within(func) else ():
             self._take((self._stack[-1].path, name, producer), inside, gate=True, hidden=True)
         if func in SOFTMAXES and first.ndim > 2 and first.shape[-1] > 1:
             sites = {self._take((self._stack[-1].path, "softmax", producer), first.detach(), gate=True)}

@@ -6,7 +6,8 @@ enough to tell gates that are pinned open or shut, and attention that looks at o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import torch
@@ -20,6 +21,13 @@ _CELLS: Final = ("lstm_cell", "gru_cell")
 _TANH: Final = ("rnn_tanh", "rnn_tanh_cell")
 
 Call = tuple[Any, ...]
+
+
+@lru_cache(maxsize=512)
+def squashes_within(func: Callable[..., Any]) -> bool:
+    """Return whether `func` is a kernel that keeps what it squashes to itself."""
+    fused = (F.scaled_dot_product_attention, F.multi_head_attention_forward)
+    return func in fused or getattr(func, "__name__", "") in (*_CELLS, *_TANH)
 
 
 def squashed_within(func: Any, args: Call, kwargs: dict[str, Any], out: Tensor) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401

@@ -212,6 +212,27 @@ def test_a_healthy_training_is_left_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_swings_near_the_edge_of_stability_are_left_alone(seed: int, tmp_path: Path) -> None:
+    """Sixteen batches with random labels, learned by heart: the loss swings by decades for hundreds of ticks."""
+    torch.manual_seed(seed)
+    layers = [part for _ in range(7) for part in (nn.Linear(128, 128), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(128, 10))
+    pool = [(torch.randn(64, 128), torch.randint(10, (64,))) for _ in range(16)]
+    report = supervise(
+        lambda batch: F.cross_entropy(model(batch[0]), batch[1]),
+        model=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=1e-4),
+        data=pool,
+        steps=3000,
+        tracking=None,
+        run_dir=tmp_path / "run",
+    )
+    assert report.interventions == []
+    assert report.final_loss < 0.01
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("name", CASES)
 def test_a_longer_healthy_training_is_left_alone_whatever_the_seed(name: str, seed: int, tmp_path: Path) -> None:

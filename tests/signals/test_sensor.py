@@ -39,6 +39,17 @@ def test_the_schedule_is_dense_at_the_start_and_sparse_after_it() -> None:
     assert sampled == [1, 2, 3, 4, 11, 21, 31]
 
 
+def test_a_long_quiet_run_is_sampled_every_25th_of_its_length_and_what_looks_odd_as_often_as_ever() -> None:
+    watching = Watching(mlp(), every=10)
+    x = vectors()
+    seen = [now.tick for _ in range(600) if (now := watching.tick(x)).sample is not None]
+    assert seen[:8] == [1, 2, 3, 4, 11, 21, 31, 41]
+    assert 20 <= seen[-1] - seen[-2] <= 24
+    watching.sensor.closer = True
+    odd = [now.tick for _ in range(40) if (now := watching.tick(x)).sample is not None]
+    assert np.diff(odd).max() == 10
+
+
 def test_while_a_layer_is_silent_every_tick_is_sampled_but_not_for_ever() -> None:
     model = mlp()
     run = TrainingRun(model, (torch.optim.SGD(model.parameters(), lr=1e-3),))
