@@ -71,6 +71,8 @@ class Supervisor:
         """Return the findings of this tick; those that open an incident are journaled."""
         self.ledger.note_tick(now)
         findings = self.examiner.examine(now)
+        if self.examiner.past.loss.outliers == 1:
+            self.sensor.look_again()
         self.sensor.closer = bool(findings or self.ledger.incidents or self.examiner.past.loss.outliers >= ODD)
         for finding in self.ledger.note_findings(findings):
             self.findings.append(finding)

@@ -88,6 +88,7 @@ class Anatomy:
     sites: tuple[Site, ...] = ()
     skips: int = 0  # sums of two computed tensors that stem from different layers: residual connections
     mismatch: str = ""  # where output and loss do not fit: "cross_entropy of softmax"
+    adaptive: bool = False  # the optimizer divides by a second moment (Adam), so that one gradient moves little
 
 
 @dataclass(frozen=True)

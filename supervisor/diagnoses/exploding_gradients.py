@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -55,7 +56,7 @@ class ExplodingGradients:
         if len(series) < self.history or not now.grad_norm > 0.0:
             return None
         loss_limit = max(past.loss.upper(self.z, 0.5 * abs(past.loss.centre)), given_back(past))
-        if now.loss <= loss_limit or not leapt(now, past):
+        if now.loss <= loss_limit or not leapt(now, past) or not self._harmful(now, past, loss_limit):
             return None
         harm = {"loss": now.loss, "loss_limit": loss_limit, **usual(past), "window": len(series)}
         value, most = math.log10(now.grad_norm), limit(past, self.z, self.ratio)
@@ -66,6 +67,17 @@ class ExplodingGradients:
         severity = min(1.0, max(0.0, value - series.centre) / 6.0 + 0.3)
         where = _loudest(now)
         return _finding(now, where, severity, evidence, blame.of_spike(now, past, where))
+
+    def _harmful(self, now: Snapshot, past: Past, loss_limit: float) -> bool:
+        """Return whether the step would do harm, or harm is done already: the loss climbs on, or weights have leapt.
+
+        An optimizer that divides by a second moment answers one wild gradient with a step little larger than usual.
+        """
+        if not now.anatomy.adaptive or upset.coming_step(now, past) > self.update_ratio / 5.0:
+            return True
+        before = list(islice(reversed(past.losses), 3))
+        climbing = min(before) > loss_limit and now.loss > 1.5 * max(before)
+        return climbing or upset.leapt(now, past)
 
     def _layer_spike(self, now: Snapshot, past: Past, harm: Mapping[str, Any]) -> Finding | None:
         """Judge each layer by its own past: a loud layer hides what a quiet one does."""

@@ -15,6 +15,7 @@ from supervisor.records import Cause, Snapshot
 
 LATELY: Final = 50  # ticks before now that show which learning rate is usual
 REWRITING: Final = 0.3  # update norm over weight norm: three such steps, and nothing is left of a layer
+ANSWER: Final = 3.2  # (1 - 0.9) / sqrt(1 - 0.999)
 FIRST: Final = 4  # the ticks that are sampled one and all
 GROWN: Final = 1.5  # weight norms now over those of the first samples
 
@@ -62,6 +63,16 @@ def large_rate(now: Snapshot, past: Past) -> Cause:
     return causes.suspect(causes.LARGE_LR, weight, **figures)
 
 
+def coming_step(now: Snapshot, past: Past) -> float:
+    """Return the update ratio that an optimizer with a second moment will answer this gradient with; inf if unknown.
+
+    Adam's step for a gradient k times the usual is at most (1 - b1) k / sqrt(1 + (1 - b2) k^2) of it: ANSWER times.
+    """
+    shots = shown(now, past)
+    ratio, lr = update_ratio(now, past), shots[-1].lr if shots else 0.0
+    return ratio * ANSWER * max(1.0, now.lr / lr) if lr > 0.0 and math.isfinite(ratio) else math.inf
+
+
 def growth(now: Snapshot, past: Past) -> tuple[float, bool]:
     """Return the growth of the fastest layer's weight norm since the first samples, and whether it was steady."""
     shots, rows = shown(now, past), chain(now)
@@ -82,7 +93,7 @@ def weights(now: Snapshot, past: Past) -> list[Cause]:
     amplified = min(0.9, 0.35 + 0.25 * decades) if decades >= 1.0 else 0.0
     own = 0.7 if update_ratio(now, past) >= REWRITING else 0.88  # steps that rewrite have made them large
     large = 0.0 if grown < GROWN else min(own, 0.4 + 0.3 * math.log10(grown))
-    large = 0.95 if _leapt(now, past) else large
+    large = 0.95 if leapt(now, past) else large
     kinds = [layer.kind for layer in now.anatomy.layers]
     normed, layers = "norm" in kinds, sum(kind in MULTIPLYING for kind in kinds)
     bare = layers >= 8 and not normed and not now.anatomy.skips
@@ -97,7 +108,7 @@ def weights(now: Snapshot, past: Past) -> list[Cause]:
     ]
 
 
-def _leapt(now: Snapshot, past: Past) -> bool:
+def leapt(now: Snapshot, past: Past) -> bool:
     """Return whether the weights of a layer grew between the last two samples as no step of theirs can explain."""
     shots = shown(now, past)[-2:]
     if len(shots) < 2 or shots[0].sample is None or shots[1].sample is None:

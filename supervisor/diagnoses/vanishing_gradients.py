@@ -44,7 +44,7 @@ class VanishingGradients:
     fit: Annotated[float, Field(ge=0, le=1, description="r squared of the exponential fit, at least")] = 0.6
     window: Annotated[int, Field(ge=20, le=200, description="ticks without progress of the loss")] = 30
     time_decades: Annotated[float, Field(ge=3, le=20, description="log10 of the decay through time")] = 7.0
-    time_window: Annotated[int, Field(ge=20, le=200, description="ticks without progress, for a decay in time")] = 60
+    time_window: Annotated[int, Field(ge=20, le=200, description="ticks without progress, for a decay in time")] = 150
     min_norm: Annotated[float | None, Field(gt=0, description="a limit on the first layer's norm instead")] = None
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:

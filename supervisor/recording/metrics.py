@@ -156,7 +156,7 @@ def _anatomy(path: Path) -> Anatomy:
     facts = json.loads(path.read_text(encoding="utf-8"))
     layers = tuple(Layer(**layer) for layer in facts["layers"])
     sites = tuple(_site(site) for site in facts["sites"])
-    return Anatomy(layers, sites, facts["skips"], facts["mismatch"])
+    return Anatomy(layers, sites, facts["skips"], facts["mismatch"], facts["adaptive"])
 
 
 def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:

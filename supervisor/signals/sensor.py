@@ -26,6 +26,9 @@ from supervisor.signals.origin import OriginWalk
 from supervisor.signals.updates import UpdateProbe
 from supervisor.signals.watched import SITE_FIGURES
 
+SECOND_MOMENTS: Final = frozenset({"exp_avg_sq", "square_avg", "sum", "exp_inf", "acc_delta"})
+"""What torch's optimizers call a second moment in their state."""
+
 FIRST_TICKS: Final = 4  # sampled one and all
 SPARSE: Final = 25  # a sample every 4 % of a long quiet run is enough
 SILENT_SAMPLES: Final = 8  # samples in a row that make a unit worth re-initializing
@@ -64,13 +67,22 @@ class Sensor:
         index = {name: i for i, name in enumerate(order)}
         self._layer_of = np.array([index[self._owner[id(p)]] for p in self.parameters])
         layers = tuple(self._layers[name].layer for name in order)
-        self.run.anatomy = Anatomy(layers, self.probe.sites(), self.probe.skips, self.probe.mismatch)
+        seen = (self.probe.sites(), self.probe.skips, self.probe.mismatch, self._adaptive())
+        self.run.anatomy = Anatomy(layers, *seen)
+
+    def _adaptive(self) -> bool:
+        """Return whether the optimizer of the first parameter keeps a second moment of its gradients."""
+        return not SECOND_MOMENTS.isdisjoint(self.run.state_of(self.parameters[0]))
 
     def refresh(self) -> None:
         """Learn the model anew after a remedy changed it or its course; the next tick is sampled."""
         self.run.era += 1
         self.run.parameters = self.run.trained_parameters()
         self._bind()
+        self._again = True
+
+    def look_again(self) -> None:
+        """Sample the next tick: what this one showed needs a closer look."""
         self._again = True
 
     def silent_units(self) -> dict[str, torch.Tensor]:
@@ -109,9 +121,9 @@ class Sensor:
         """Take over what the forward pass showed of the order of layers and of the sites."""
         seen = [name for name in self.probe.layer_order if name in self._layers]
         order = [*seen, *(name for name in self._layers if name not in seen)]
-        seen_now = (self.probe.sites(), self.probe.skips, self.probe.mismatch)
+        seen_now = (self.probe.sites(), self.probe.skips, self.probe.mismatch, self._adaptive())
         known = self.run.anatomy
-        if order != self._order or seen_now != (known.sites, known.skips, known.mismatch):
+        if order != self._order or seen_now != (known.sites, known.skips, known.mismatch, known.adaptive):
             self._arrange(order)
 
     def _gradient_norms(self) -> tuple[torch.Tensor, ...]:
