@@ -17,7 +17,18 @@ from supervisor.journal import Entry, read_journal
 from supervisor.recording.incidents import Attempt, Fact, Incident, incidents_of, result_of, runs_of
 from supervisor.recording.review import story_of
 from supervisor.recording.timeline import draw_timeline
-from supervisor.recording.wording import became, changes, counted, figures, headline, listing, number, seen, trouble
+from supervisor.recording.wording import (
+    became,
+    changes,
+    counted,
+    figures,
+    headline,
+    listing,
+    number,
+    seen,
+    suspected,
+    trouble,
+)
 
 STYLE: Final = Path(__file__).with_name("page.css")
 DOCUMENT: Final = """<!doctype html>
@@ -104,7 +115,7 @@ def _incident(position: int, incident: Incident) -> str:
     more = f"; seen {counted(again, 'more time')} to tick {incident.findings[-1]['tick']}" if again else ""
     told = [
         ("seen", f"tick {first['tick']}, step {first['step']}: {seen(first)}{more}"),
-        ("cause", first["cause"]),
+        ("cause", suspected(first, evidence=True)),
         ("evidence", figures(first["evidence"])),
         ("over", _over(incident)),
         ("layers", listing((name or "(the model itself)" for name in first["where"]), most=12)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.recording.incidents import Attempt, Fact, Incident, incidents_of, result_of, runs_of
-from supervisor.recording.wording import became, changes, counted, headline, seen, trouble, why
+from supervisor.recording.wording import became, changes, counted, headline, seen, suspected, trouble, why
 
 
 def tell(story: Fact) -> str:
@@ -32,7 +32,7 @@ def _incident(number: int, incident: Incident) -> list[str]:
     lines = [
         f"{number}. {incident.pathology}: {incident.status}",
         f"   tick {first['tick']}: {seen(first)}{repeated}",
-        f"   suspected cause: {first['cause']}",
+        f"   suspected cause: {suspected(first)}",
     ]
     for group in runs_of(incident.attempts):
         lines += _attempts(group)

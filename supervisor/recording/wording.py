@@ -74,6 +74,15 @@ def measured(finding: Fact) -> str:
     return f"{label} {number(evidence['value'])}{unit}{limit}"
 
 
+def suspected(finding: Fact, *, evidence: bool = False) -> str:
+    """Return the ranked causes of a finding, the likeliest first; with what speaks for each where asked."""
+    named = finding.get("causes") or [{"name": finding["cause"], "weight": 1.0, "evidence": {}}]
+    if not evidence:
+        return "; less likely: ".join(filter(None, (named[0]["name"], listing(c["name"] for c in named[1:]))))
+    told = (f"{cause['name']} ({number(cause['weight'])}: {figures(cause['evidence'])})" for cause in named)
+    return "; ".join(told) if finding.get("causes") else str(finding["cause"])
+
+
 def figures(evidence: Fact, without: Iterable[str] = ("value", "limit", "figure")) -> str:
     """Return the remaining evidence as "window 20, loss 3.1"; mappings by their size."""
     parts = []

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -145,6 +145,8 @@ def main() -> None:
     options.add_argument("--pairs", type=int, default=30, help="pairs of supervised and bare runs")
     options.add_argument("--rivals", type=int, default=10, help="pairs for each rival; 0 leaves them out")
     options.add_argument("--only", nargs="+", choices=list(known), default=list(known))
+    options.add_argument("--untracked", type=int, help="pairs without MLflow; as many as with it if left out")
+    options.add_argument("--steps", type=int, help="steps of a run; each training has its own number if left out")
     options.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     settings = options.parse_args()
@@ -152,7 +154,11 @@ def main() -> None:
     torch.set_num_threads(1)
     watchers: list[tuple[str, Measure, int]] = [
         ("supervised, tracking to MLflow", supervised("mlflow"), settings.pairs),
-        ("supervised, no tracking", supervised(None), settings.pairs),
+        (
+            "supervised, no tracking",
+            supervised(None),
+            settings.pairs if settings.untracked is None else settings.untracked,
+        ),
         *((name, with_rival(name), settings.rivals) for name in RIVALS),
     ]
     home = Path.cwd()
@@ -161,7 +167,8 @@ def main() -> None:
         found = []
         for name, (watcher, watched, pairs) in itertools.product(settings.only, watchers):
             if pairs:
-                found.append(compare(known[name], watcher, watched, pairs))
+                case = replace(known[name], steps=settings.steps or known[name].steps)
+                found.append(compare(case, watcher, watched, pairs))
                 print(json.dumps(asdict(found[-1])), file=sys.stderr, flush=True)
         os.chdir(home)
     rows = [asdict(ratio) for ratio in found]

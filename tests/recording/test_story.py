@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.recording.incidents import incidents_of, runs_of
 from supervisor.recording.story import tell
-from supervisor.recording.wording import number
+from supervisor.recording.wording import number, suspected
 from supervisor.records import Verdict, plain
 
 
@@ -94,3 +94,14 @@ def test_why_a_rung_was_refused_is_told(start_run: Callable[..., Any]) -> None:
 )  # fmt: skip
 def test_figures_are_short(value: object, text: str) -> None:
     assert number(value) == text
+
+
+def test_the_suspected_causes_are_told_the_likeliest_first() -> None:
+    causes = [
+        {"name": "activation functions", "weight": 0.7, "evidence": {"decades": 6.6}},
+        {"name": "poor initialization", "weight": 0.3, "evidence": {}},
+    ]
+    finding = {"cause": "activation functions", "causes": causes}
+    assert suspected(finding) == "activation functions; less likely: poor initialization"
+    assert suspected(finding, evidence=True).startswith("activation functions (0.7: decades 6.6); poor initialization")
+    assert suspected({"cause": "unknown", "causes": []}) == "unknown"
