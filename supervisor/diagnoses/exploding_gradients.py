@@ -27,6 +27,7 @@ from supervisor.diagnoses.spikes import given_back, layer_limits, leapt, limit, 
 from supervisor.records import Finding, Snapshot
 from supervisor.registry import DETECTORS
 
+POLLUTING: Final = 200.0  # times the usual: sqrt(1 - 0.999) of it, six times the usual, stays in Adam's second moment
 IDLE: Final = 20  # ticks without progress that make an amplification harmful
 STRAIGHT: Final = 0.6  # r squared of a growth over the depth, at least
 
@@ -71,9 +72,12 @@ class ExplodingGradients:
     def _harmful(self, now: Snapshot, past: Past, loss_limit: float) -> bool:
         """Return whether the step would do harm, or harm is done already: the loss climbs on, or weights have leapt.
 
-        An optimizer that divides by a second moment answers one wild gradient with a step little larger than usual.
+        An optimizer that divides by a second moment answers one wild gradient with a step little larger than usual. A
+        very wild one does it harm all the same: its square stays in the moment, and steps are too small for long.
         """
         if not now.anatomy.adaptive or upset.coming_step(now, past) > self.update_ratio / 5.0:
+            return True
+        if now.grad_norm > POLLUTING * 10.0**past.log_grad_norm.centre:
             return True
         before = list(islice(reversed(past.losses), 3))
         climbing = min(before) > loss_limit and now.loss > 1.5 * max(before)

@@ -176,7 +176,7 @@ def test_a_bad_batch_is_found_whatever_the_scale_of_the_loss(scale: float) -> No
     bad = {"now": False}
 
     def loss(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        images = batch[0] * (300.0 if bad["now"] else 1.0)
+        images = batch[0] * (1000.0 if bad["now"] else 1.0)
         return scale * nn.functional.cross_entropy(model(images), batch[1], label_smoothing=0.1)
 
     seen = watch(model, torch.optim.Adam(model.parameters(), lr=1e-3), data, 80, loss=loss, between=with_one_bad_batch)
@@ -299,3 +299,22 @@ def test_gradients_that_grow_through_time_are_the_recurrences() -> None:
     assert found[4.0][0].tick <= 31
     assert found[4.0][0].where[0] == "rnn"
     assert {causes.RECURRENCE, causes.INITIALIZATION} <= {cause.name for cause in found[4.0][0].causes[:3]}
+
+
+def test_an_optimizer_with_a_second_moment_is_left_to_shrug_off_one_wild_gradient() -> None:
+    """Adam answers it with a step little larger than usual; SGD would throw the weights about."""
+    torch.manual_seed(0)
+    found = {}
+    for name in ("sgd", "adam"):
+        model = he(deep(nn.ReLU, depth=3))
+        scale = {"now": 1.0}
+
+        def loss(batch: tuple[torch.Tensor, torch.Tensor], model: nn.Module = model) -> torch.Tensor:
+            return nn.functional.cross_entropy(model(batch[0] * scale["now"]), batch[1], label_smoothing=0.1)  # noqa: B023
+
+        def hit(tick: int) -> None:
+            scale["now"] = 50.0 if tick == 60 else 1.0  # noqa: B023
+
+        seen = watch(model, optimizers()[name](model), digits_like(), 80, loss=loss, between=hit)
+        found[name] = [finding.tick for finding in seen.of("exploding_gradients")][:1]
+    assert found == {"sgd": [60], "adam": []}

@@ -27,7 +27,7 @@ def megabytes(loop: Callable[..., None], first: int, last: int, steps: int) -> t
     def end() -> None:
         profile.stop()
         gc.collect()
-        tensors = [o for o in gc.get_objects() if issubclass(type(o), Tensor) and o.layout is torch.strided]
+        tensors = [o for o in gc.get_objects() if type(o) in (Tensor, nn.Parameter) and o.layout is torch.strided]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         held[0] = sum(storages.values()) / 1e6
 
