@@ -13,6 +13,7 @@ computed tensor is a gate.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,12 @@ class _Watch(TorchFunctionMode):
         return out
 
 
+def _compiled_frames() -> int:
+    """Return how often torch.compile has set to work in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return sum(dynamo.counters["frames"].values()) if dynamo is not None else 0
+
+
 OUTSIDE: Final = "(train_fn)"
 """The owner of what is called outside any module's forward: it can be watched, not swapped."""
 
@@ -82,14 +89,23 @@ class ActivationProbe:
         self._paths: dict[int, str] = {}
         self._skips: set[frozenset[str]] = set()  # pairs of layers whose outputs are summed
         self.mismatch = ""  # where output and loss do not fit
+        self.compiled = False  # whether torch.compile was at work: then nothing is watched any more
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch the forward passes inside. Torch's global hooks are removed on every way out."""
+        """Watch the forward passes inside. Torch's global hooks are removed on every way out.
+
+        A watched forward pass is another one to torch.compile, which compiles it anew each time, and gives up after
+        eight: so where anything was compiled during a watch, there is no other.
+        """
+        self.flow.begin()
+        if self.compiled:
+            yield
+            return
+        frames = _compiled_frames()
         modules = list(self.model.named_modules())
         self._paths = {id(module): path for path, module in modules}
         self.ownership.begin(modules)
-        self.flow.begin()
         self._stack = [_Frame(OUTSIDE, activation=False)]
         with ExitStack() as stack:
             stack.callback(untag, self.model)
@@ -97,6 +113,7 @@ class ActivationProbe:
             stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
             stack.enter_context(_Watch(self))
             yield
+        self.compiled = _compiled_frames() > frames
         for site in self._watched.values():
             site.close_sample()
 
