@@ -35,7 +35,7 @@ def _median(values: npt.NDArray[np.float64]) -> float:
         values.partition(half)
         return float(values[half])
     values.partition((half - 1, half))
-    return (float(values[half - 1]) + float(values[half])) / 2.0
+    return 0.5 * float(values[half - 1]) + 0.5 * float(values[half])  # a sum first may overflow
 
 
 def _median_of(values: Iterable[float]) -> float:
@@ -44,7 +44,7 @@ def _median_of(values: Iterable[float]) -> float:
     half, odd = divmod(len(ordered), 2)
     if not ordered:
         return math.nan
-    return ordered[half] if odd else (ordered[half - 1] + ordered[half]) / 2.0
+    return ordered[half] if odd else 0.5 * ordered[half - 1] + 0.5 * ordered[half]
 
 
 class RobustSeries:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor.diagnoses.past import CAPACITY, LONGEST_ILL, REFRESH, SHIFT, Past, RobustSeries
@@ -33,6 +33,7 @@ def limit(series: RobustSeries) -> float:
 
 
 @given(st.lists(anything, max_size=300))
+@example([8.988465674311579e307, 8.98846567431158e307])
 def test_only_finite_values_are_ever_kept_and_memory_is_bounded(values: list[float]) -> None:
     series = series_of(values)
     assert all(math.isfinite(value) for value in series.values)
