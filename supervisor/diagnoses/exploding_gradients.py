@@ -23,7 +23,7 @@ from pydantic import Field
 from supervisor.diagnoses import blame, upset
 from supervisor.diagnoses.depth import amplification, chain
 from supervisor.diagnoses.past import Past
-from supervisor.diagnoses.spikes import given_back, layer_limits, leapt, limit, usual
+from supervisor.diagnoses.spikes import given_back, layer_limits, limit, loss_leapt, usual
 from supervisor.records import Finding, Snapshot
 from supervisor.registry import DETECTORS
 
@@ -57,7 +57,7 @@ class ExplodingGradients:
         if len(series) < self.history or not now.grad_norm > 0.0:
             return None
         loss_limit = max(past.loss.upper(self.z, 0.5 * abs(past.loss.centre)), given_back(past))
-        if now.loss <= loss_limit or not leapt(now, past) or not self._harmful(now, past, loss_limit):
+        if now.loss <= loss_limit or not loss_leapt(now, past) or not self._harmful(now, past, loss_limit):
             return None
         harm = {"loss": now.loss, "loss_limit": loss_limit, **usual(past), "window": len(series)}
         value, most = math.log10(now.grad_norm), limit(past, self.z, self.ratio)
@@ -81,7 +81,7 @@ class ExplodingGradients:
             return True
         before = list(islice(reversed(past.losses), 3))
         climbing = min(before) > loss_limit and now.loss > 1.5 * max(before)
-        return climbing or upset.leapt(now, past)
+        return climbing or upset.weights_leapt(now, past)
 
     def _layer_spike(self, now: Snapshot, past: Past, harm: Mapping[str, Any]) -> Finding | None:
         """Judge each layer by its own past: a loud layer hides what a quiet one does."""

@@ -58,7 +58,7 @@ def robust(values: Floats) -> tuple[Floats, Floats]:
     return np.asarray(centre), np.asarray(MAD_TO_SIGMA * np.median(np.abs(values - centre), axis=0))
 
 
-def leapt(now: Snapshot, past: Past) -> bool:
+def loss_leapt(now: Snapshot, past: Past) -> bool:
     """Return whether the loss rose at once, or well beyond where it began; what builds up mostly dies down again."""
     risen = max(islice(reversed(past.losses), 3)) - past.loss.centre
     beyond = now.loss > past.initial_loss + 0.5 * abs(past.initial_loss)

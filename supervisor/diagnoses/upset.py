@@ -93,7 +93,7 @@ def weights(now: Snapshot, past: Past) -> list[Cause]:
     amplified = min(0.9, 0.35 + 0.25 * decades) if decades >= 1.0 else 0.0
     own = 0.7 if update_ratio(now, past) >= REWRITING else 0.88  # steps that rewrite have made them large
     large = 0.0 if grown < GROWN else min(own, 0.4 + 0.3 * math.log10(grown))
-    large = 0.95 if leapt(now, past) else large
+    large = 0.95 if weights_leapt(now, past) else large
     kinds = [layer.kind for layer in now.anatomy.layers]
     normed, layers = "norm" in kinds, sum(kind in MULTIPLYING for kind in kinds)
     bare = layers >= 8 and not normed and not now.anatomy.skips
@@ -108,7 +108,7 @@ def weights(now: Snapshot, past: Past) -> list[Cause]:
     ]
 
 
-def leapt(now: Snapshot, past: Past) -> bool:
+def weights_leapt(now: Snapshot, past: Past) -> bool:
     """Return whether the weights of a layer grew between the last two samples as no step of theirs can explain."""
     shots = shown(now, past)[-2:]
     if len(shots) < 2 or shots[0].sample is None or shots[1].sample is None:
