@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from supervisor.policy import Policy
     from supervisor.recording.report import Report
     from supervisor.remedies.rebuild import rebuild
+    from supervisor.verification.branches import in_trial
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Policy": "policy",
     "Report": "recording.report",
     "rebuild": "remedies.rebuild",
+    "in_trial": "verification.branches",
     "SupervisorError": "errors",
     "UsageError": "errors",
     "TrainStepError": "errors",
@@ -62,6 +64,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "diagnose",
+    "in_trial",
     "initialize_",
     "preflight",
     "rebuild",

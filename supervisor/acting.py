@@ -7,22 +7,19 @@ ticks (the learning rate) is applied before a rollback of the same rung: where i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from supervisor.checkpoints import BufferGuard, Checkpoint, capture, restore
 from supervisor.errors import RemedyRefused
 from supervisor.journal import Tape
-from supervisor.records import CLIPS, REFLEXES, Decision, Outcome
+from supervisor.rates import exceeding
+from supervisor.records import CLIPPED, CLIPS, CLOCKED, RENEWING, WITHIN_THE_TICK, Decision, Outcome
 from supervisor.registry import REMEDIES
 from supervisor.remedies.base import Effect
-from supervisor.run import Clip, Surgery, TrainingRun
+from supervisor.run import Settings, Surgery, TrainingRun
 from supervisor.signals import Sensor
-
-_WITHIN_THE_TICK: Final = REFLEXES | {"advise", "stop"}
-_ON_THE_TICK_CLOCK: Final = frozenset({"lower_lr", "raise_lr", "warmup_lr", "reduce_lr_on_plateau"})
 
 Done = list[tuple[Decision, Effect]]
 
@@ -32,8 +29,7 @@ class _Before:
     """What a rung is undone to."""
 
     checkpoint: Checkpoint
-    lr_multiplier: float
-    clip: Clip | None
+    settings: Settings
 
 
 class Actor:
@@ -47,12 +43,12 @@ class Actor:
 
     def apply(self, decisions: Sequence[Decision], grad_norm: float) -> list[Outcome]:
         """Apply a rung as one: where a remedy is refused or fails, what was done before it is taken back."""
-        course = any(decision.remedy not in _WITHIN_THE_TICK for decision in decisions)
+        course = any(decision.remedy not in WITHIN_THE_TICK for decision in decisions)
         voided, surgeries = self.run.voided, tuple(self.run.surgeries)
         buffers = self.guard.put_back() if course else []  # what this tick's forward did to them is void
-        before = _Before(capture(self.run), self.run.lr_multiplier, self.run.clip) if course else None
+        before = _Before(capture(self.run), self.run.settings) if course else None
         done: Done = []
-        for decision in sorted(decisions, key=lambda d: d.remedy not in _ON_THE_TICK_CLOCK):
+        for decision in sorted(decisions, key=lambda d: d.remedy not in CLOCKED):
             try:
                 effect = REMEDIES[decision.remedy](**decision.params).apply(self.run, decision)
             except RemedyRefused as refusal:
@@ -90,11 +86,15 @@ class Actor:
     def fired(self, identity: str, tick: int, step: int, grad_norm: float) -> tuple[Decision, Outcome] | None:
         """Return the records of a clip that an earlier decision left standing and that fired in this tick."""
         by, clip = self._clip_by, self.run.clip
-        if by is None or clip is None or by.tick == tick:
+        if by is None or clip is None or by.tick == tick or tick > clip.until:
             return None
-        reason = f"standing clip of {by.id}: gradient norm {grad_norm:.3g}, limit {clip.limit:.3g}"
+        figure = exceeding(self.run.parameters, clip.kind, clip.limit, grad_norm)
+        if figure is None:
+            return None
+        what = "gradient norm" if clip.kind == "norm" else "largest gradient element"
+        reason = f"standing clip of {by.id}: {what} {figure:.3g}, limit {clip.limit:.3g}"
         decision = replace(by, id=identity, reason=reason, tick=tick, step=step)
-        changes = {"grad_norm": (grad_norm, clip.limit)}
+        changes = {CLIPPED[clip.kind]: (figure, clip.limit)}
         return decision, Outcome(identity, by.remedy, "applied", tick, step, changes=changes)
 
     def _applied(self, done: Done, before: _Before | None, surgeries: tuple[Surgery, ...]) -> None:
@@ -103,19 +103,22 @@ class Actor:
                 self._clip_by = decision
         if before is not None:
             self._before = {} if _rolled_back(done) else {done[0][0].id: before}
+            self.run.renewals += any(decision.remedy in RENEWING for decision, _ in done)
             self._look_anew(surgeries)
 
     def _outcome(self, decision: Decision, effect: Effect, grad_norm: float) -> Outcome:
         """Return what was done; a clip counts in the ticks in which it fires, and this may be one."""
         changes, clip = dict(effect.changes), self.run.clip
         armed = decision.remedy in CLIPS and clip is not None and not self.run.voided
-        if armed and clip is not None and clip.limit < grad_norm < math.inf:
-            changes["grad_norm"] = (grad_norm, clip.limit)
+        if armed and clip is not None:
+            figure = exceeding(self.run.parameters, clip.kind, clip.limit, grad_norm)
+            if figure is not None:
+                changes[CLIPPED[clip.kind]] = (figure, clip.limit)
         return Outcome(decision.id, decision.remedy, "applied", decision.tick, decision.step, changes=changes)
 
     def _put_back(self, before: _Before) -> None:
         restore(self.run, before.checkpoint)
-        self.run.lr_multiplier, self.run.clip = before.lr_multiplier, before.clip
+        self.run.settings = before.settings
 
     def _look_anew(self, surgeries: tuple[Surgery, ...]) -> None:
         """Journal what became of the structure, and look at the model as it is now."""

@@ -35,8 +35,20 @@ UPSETTING: Final = frozenset({"non_finite", "exploding_gradients", "unstable_tra
 CLIPS: Final = frozenset({"clip_norm", "clip_value"})
 """Remedies that set a limit, and act in the ticks in which it is exceeded."""
 
+CLIPPED: Final = {"norm": "grad_norm", "value": "grad_value"}
+"""By kind of clip, the figure whose change in an outcome shows that it fired."""
+
 REFLEXES: Final = CLIPS | {"skip_step"}
 """Remedies that act within the tick and leave model and course as they are."""
+
+CLOCKED: Final = frozenset({"lower_lr", "raise_lr", "warmup_lr", "reduce_lr_on_plateau", "weight_decay"})
+"""Remedies that only set something on the clock of ticks, which no rollback takes back."""
+
+RENEWING: Final = frozenset({"reinit_weights", "rescale_weights", "swap_activation", "insert_norm", "add_residual"})
+"""Remedies after which gradients are of another size, in good health too."""
+
+WITHIN_THE_TICK: Final = REFLEXES | {"skip_batches", "advise", "stop"}
+"""Remedies that neither change the model nor its course: they need no trial."""
 
 SILENCE_LENGTHS: Final = tuple(2**k for k in range(8))
 """For how many samples in a row a unit was silent: the columns of `Sample.silent` (1, 2, ... 128)."""
@@ -152,9 +164,8 @@ class Snapshot:
     sample: Sample | None = None
     origin: str = ""  # of a non-finite value: one of ORIGINS
     origin_layer: str = ""  # the layer in which it began, if it did in one
-    era: int = (
-        0  # how often a remedy has changed the model or set it back: samples of another era tell of another model
-    )
+    era: int = 0  # how often a remedy has changed or set back the model: samples of another era tell of another one
+    renewals: int = 0  # how often weights were drawn anew or the structure changed: what was usual is so no more
 
     @property
     def finite(self) -> bool:
@@ -224,7 +235,7 @@ class Outcome:
 
 def intervened(remedy: str, status: str, changes: Mapping[str, Any]) -> bool:
     """Return whether an outcome changed the training: applied, more than advice, and a clip only where it fired."""
-    fired = remedy not in CLIPS or "grad_norm" in changes
+    fired = remedy not in CLIPS or not changes.keys().isdisjoint(CLIPPED.values())
     return status == "applied" and remedy != "advise" and fired
 
 

@@ -1,16 +1,16 @@
 """What is being trained, and the only door to change it.
 
 Two clocks: `tick` counts attempts and only rises; `step` is the training's own and goes back on a rollback.
-What a remedy sets (learning-rate multiplier, clip limit, surgeries) lives on the tick clock, which is why it
+What a remedy sets (learning rates, weight decay, clip limit, surgeries) lives on the tick clock, which is why it
 is kept here and not in the optimizer's groups, where a scheduler or a restored state would overwrite it.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +19,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from supervisor.errors import RemedyRefused, UsageError
+from supervisor.rates import after_step, clip_, floor_of, in_force, rate_of
 from supervisor.records import Anatomy
+from supervisor.settings import Clip, Settings
+
+__all__ = ["Clip", "Clock", "KnownGood", "Settings", "Surgery", "TrainingRun"]
 
 
 class KnownGood(Protocol):
@@ -31,6 +35,15 @@ class KnownGood(Protocol):
     def available(self, before_tick: int) -> bool:
         """Whether there is such a state."""
 
+    def target_tick(self, before_tick: int) -> int | None:
+        """Return the tick of the state that `rollback` would return to, None if there is none."""
+
+    def keep(self) -> Any:  # noqa: ANN401 - its own business
+        """Return what `put_back` needs to forget a rollback that was only tried out."""
+
+    def put_back(self, kept: Any) -> None:  # noqa: ANN401
+        """Put the bookkeeping back to what `keep` saw; the run itself is put back by whoever tried."""
+
 
 @dataclass
 class Clock:
@@ -40,13 +53,14 @@ class Clock:
     step: int = 0
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A clip limit that holds up to and including the tick `until`."""
+class Undo(Protocol):
+    """What takes a surgery back, and brings it back again."""
 
-    kind: str  # "norm" or "value"
-    limit: float
-    until: int
+    def __call__(self) -> None:
+        """Take the surgery back."""
+
+    def redo(self) -> None:
+        """Do it again with the very same objects, as if it had never been taken back."""
 
 
 @dataclass(eq=False)
@@ -54,7 +68,7 @@ class Surgery:
     """A change of the model's structure: how to take it back, and as data for `rebuild`."""
 
     change: Mapping[str, Any]  # {"kind": ..., ...}
-    undo: Callable[[], None] = field(repr=False)
+    undo: Undo = field(repr=False)
 
 
 class TrainingRun:
@@ -69,13 +83,24 @@ class TrainingRun:
         self.model, self.optimizers, self.scheduler = model, optimizers, scheduler
         self.clock = Clock()
         self.era = 0  # how often a remedy has changed the model or set it back
+        self.renewals = 0  # how often weights were drawn anew or the structure changed
         self.anatomy = Anatomy(())
-        self.lr_multiplier = 1.0
-        self.clip: Clip | None = None
+        self.settings = Settings()  # what remedies have set: no part of a checkpoint
         self.surgeries: list[Surgery] = []
         self.known_good: KnownGood | None = None
         self.silent_units: Mapping[str, torch.Tensor] = {}  # site name: (units,) bool, set when something is decided
         self.before_backward: Callable[[torch.Tensor], None] = lambda _loss: None  # the sensor's
+        self.usual_norm = math.nan  # the largest gradient norm that is usual, set when something is decided
+        self.usual_lr = math.nan  # the median of the effective rate over the last ticks, likewise
+        self.replay: Callable[[], torch.Tensor] | None = None  # this tick's batch forward again, without a trace
+        self.data_control = False  # whether batches can be skipped: the entry fulfils the two requests below
+        self.batches_to_skip = 0  # so many further batches are to be drawn and dropped, without a tick
+        self.rewind: tuple[int, int] | None = None  # the batches of these ticks, both included, are to be fed again
+        self.can_rewind: Callable[[int], bool] = lambda _tick: False  # whether all batches after a tick are still held
+        self._start = (
+            None if scheduler is None else copy.deepcopy(scheduler.state_dict()),
+            [_scheduled(group) for optimizer in optimizers for group in optimizer.param_groups],
+        )
         self.voided = ""  # why this tick's step is not taken
         self.stop_reason = ""
         self.parameters = self.trained_parameters()
@@ -98,8 +123,28 @@ class TrainingRun:
 
     @property
     def lr(self) -> float:
-        """The effective learning rate of the first param_group."""
-        return float(self.optimizers[0].param_groups[0]["lr"]) * self.lr_multiplier
+        """The effective learning rate of the first param_group; NaN where it keeps none."""
+        group = self.optimizers[0].param_groups[0]
+        rate = rate_of(group) * self.settings.rate(self.clock.tick)
+        return max(rate, floor_of(group, self.settings.lr_floor)) if self.settings.lr_floor else rate
+
+    @property
+    def lr_multiplier(self) -> float:
+        """What every learning rate is multiplied by, a warm-up left out."""
+        return self.settings.lr_multiplier
+
+    @lr_multiplier.setter
+    def lr_multiplier(self, value: float) -> None:
+        self.settings = replace(self.settings, lr_multiplier=value)
+
+    @property
+    def clip(self) -> Clip | None:
+        """The clip limit that was set last."""
+        return self.settings.clip
+
+    @clip.setter
+    def clip(self, value: Clip | None) -> None:
+        self.settings = replace(self.settings, clip=value)
 
     def void_step(self, why: str) -> None:
         """Do not take this tick's optimizer step: its gradients belong to a state that is no more, or are bad."""
@@ -109,50 +154,19 @@ class TrainingRun:
         """Ask the loop to end the training at this tick's boundary."""
         self.stop_reason = self.stop_reason or reason
 
-    @contextmanager
-    def effective_lr(self) -> Iterator[None]:
-        """Apply the multiplier to every group, and put the very same objects back.
-
-        The user's own float returns untouched (lr * 0.1 / 0.1 != lr for many values), so schedulers that multiply what
-        they find, and those that recompute, both go on as if nothing had happened.
-        """
-        if self.lr_multiplier == 1.0:
-            yield
-            return
-        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        own = [group["lr"] for group in groups]
-        for group in groups:
-            group["lr"] = group["lr"] * self.lr_multiplier
-        try:
-            yield
-        finally:
-            for group, lr in zip(groups, own, strict=True):
-                group["lr"] = lr
-
     def clip_gradients(self, grad_norm: float) -> bool:
         """Clip the gradients if a limit holds at this tick and is exceeded; return whether it fired.
 
         `grad_norm` is the norm measured before clipping. Below the limit not one bit changes.
         """
-        clip = self.clip
+        clip = self.settings.clip
         if clip is None or self.clock.tick > clip.until:
             return False
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if clip.kind == "value":
-            largest = max((float(g.abs().max()) for g in gradients), default=0.0)
-            if not largest > clip.limit:
-                return False
-            torch._foreach_clamp_max_(gradients, clip.limit)
-            torch._foreach_clamp_min_(gradients, -clip.limit)
-            return True
-        if not (math.isfinite(grad_norm) and grad_norm > clip.limit):
-            return False
-        torch._foreach_mul_(gradients, clip.limit / grad_norm)
-        return True
+        return clip_(self.parameters, clip.kind, clip.limit, grad_norm)
 
     def take_step(self, loss: float) -> None:
-        """Take the optimizer step with the effective learning rate, then step the scheduler."""
-        with self.effective_lr():
+        """Take the optimizer step under the settings, then step the scheduler and tell a standing controller."""
+        with in_force(self.optimizers, self.settings, self.clock.tick):
             for optimizer in self.optimizers:
                 optimizer.step()
         self.clock.step += 1
@@ -160,6 +174,7 @@ class TrainingRun:
             self.scheduler.step(loss)
         elif self.scheduler is not None:
             self.scheduler.step()
+        self.settings = after_step(self.settings, loss, self.clock.step, self.optimizers)
 
     def drop_gradients(self) -> None:
         """Set every gradient to None."""
@@ -195,8 +210,44 @@ class TrainingRun:
         self.surgeries.append(surgery)
 
     def undo_surgeries(self, kept: tuple[Surgery, ...]) -> None:
-        """Take back every surgery that is not among `kept`, the last one first."""
+        """Have exactly the surgeries `kept` done: take back all others, the last first, and redo what was taken back.
+
+        A redo hangs the very same objects in again, with the optimizer's state of their parameters.
+        """
         for surgery in reversed(self.surgeries):
             if surgery not in kept:
                 surgery.undo()
-        self.surgeries = [surgery for surgery in self.surgeries if surgery in kept]
+        for surgery in kept:
+            if surgery not in self.surgeries:
+                surgery.undo.redo()
+        self.surgeries = list(kept)
+
+    def restart(self) -> Callable[[], None]:
+        """Let step and schedule begin anew; return what puts them back. What was learned stays."""
+        step = self.clock.step
+        before = None if self.scheduler is None else copy.deepcopy(self.scheduler.state_dict())
+        groups = [_scheduled(group) for optimizer in self.optimizers for group in optimizer.param_groups]
+        self._schedule(0, *self._start)
+
+        def undo() -> None:
+            self._schedule(step, before, groups)
+
+        return undo
+
+    def _schedule(self, step: int, state: dict[str, Any] | None, groups: list[dict[str, Any]]) -> None:
+        self.clock.step = step
+        if self.scheduler is None or state is None:
+            return
+        self.scheduler.load_state_dict(copy.deepcopy(state))
+        live = (group for optimizer in self.optimizers for group in optimizer.param_groups)
+        for group, kept in zip(live, groups, strict=False):
+            for key, value in kept.items():
+                if isinstance(group[key], torch.Tensor):
+                    group[key].copy_(torch.as_tensor(value))
+                else:
+                    group[key] = value
+
+
+def _scheduled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a scheduler may write into a group."""
+    return {key: copy.deepcopy(group[key]) for key in ("lr", "initial_lr", "momentum", "betas") if key in group}

@@ -78,7 +78,7 @@ def test_bad_batches_for_ever_end_in_a_named_stop(first: int) -> None:
     assert report.status == "stopped"
     assert "non_finite" in report.stop_reason
     assert report.ticks < first + 40
-    assert [d.remedy for d in report.decisions].count("rollback") == 3
+    assert {d.remedy for d in report.decisions[:-1]} == {"skip_step"}  # the data is to blame: no state is any better
     assert report.decisions[-1].remedy == "stop"
     assert report.health == "unresolved"
     assert all(bool(torch.isfinite(p).all()) for p in training.model.parameters())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from supervisor.errors import RemedyRefused, UsageError
-from supervisor.run import Clip, TrainingRun
+from supervisor.run import Clip, Settings, TrainingRun
+from supervisor.settings import Decay, Plateau, Ramp
 from tests.entry.optimizers import OPTIMIZERS, SCHEDULERS
 from tests.entry.trainings import batches, lab, picture, run_of
 
@@ -29,25 +32,27 @@ def test_the_users_rate_returns_as_the_very_same_object(rate: float) -> None:
     group = optimizer.param_groups[0]
     own = group["lr"]
     weight.grad = torch.ones_like(weight)
-    with run.effective_lr():
-        assert group["lr"] == own * 0.1
     run.take_step(1.0)
     assert group["lr"] is own
     assert weight.item() == pytest.approx(1.0 - 0.1 * rate)
 
 
 def test_it_returns_when_the_step_raises() -> None:
-    run, optimizer, _ = one_weight()
+    run, optimizer, weight = one_weight()
     run.lr_multiplier = 0.5
     own = optimizer.param_groups[0]["lr"]
 
-    def refuse(*_: object) -> None:
-        raise ZeroDivisionError
+    class Refusing:
+        def __bool__(self) -> bool:  # asked for in the step itself, behind all hooks
+            raise ZeroDivisionError
 
-    optimizer.register_step_pre_hook(refuse)
+    optimizer.param_groups[0]["maximize"] = Refusing()
+    weight.grad = torch.ones_like(weight)
     with pytest.raises(ZeroDivisionError):
         run.take_step(1.0)
     assert optimizer.param_groups[0]["lr"] is own
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
 
 
 def test_a_rate_kept_in_a_tensor_returns_as_the_same_tensor_with_the_same_value() -> None:
@@ -100,9 +105,11 @@ def test_several_optimizers_and_groups_are_all_multiplied() -> None:
     second = torch.optim.SGD(model[2].parameters(), lr=0.25)
     run = TrainingRun(model, (first, second))
     run.lr_multiplier = 0.5
-    with run.effective_lr():
-        rates = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
-    assert rates == [0.5, 0.25, 0.125]
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.ones_like(parameter)
+    run.take_step(1.0)
+    assert [1.0 - parameter.item() for parameter in model.parameters()] == [0.5, 0.25, 0.125]
     assert run.lr == 0.5
 
 
@@ -175,3 +182,59 @@ def test_a_module_that_is_not_there_is_a_refusal() -> None:
     assert run.module("") is run.model
     with pytest.raises(RemedyRefused, match="no module 'head'"):
         run.module("head")
+
+
+def test_all_that_remedies_set_is_kept_and_put_back_by_one_assignment() -> None:
+    run, *_ = one_weight()
+    kept = run.settings
+    run.lr_multiplier, run.clip = 0.5, Clip("norm", 1.0, until=9)
+    run.settings = replace(run.settings, ramp=Ramp(0.1, 0, 10), decay=Decay(0.0))
+    assert run.lr == pytest.approx(0.1 * 0.5 * 0.1)
+    run.settings = kept
+    assert run.settings == Settings()
+    assert run.lr == 0.1
+
+
+def test_an_optimizer_that_keeps_no_rate_as_a_number_still_trains() -> None:
+    """Adafactor's relative step has `lr=None`: the rate is unknown, and a multiplier leaves it alone."""
+    run, optimizer, weight = one_weight()
+    weight.grad = torch.ones_like(weight)
+    run.lr_multiplier = 0.5
+    optimizer.param_groups[0]["lr"] = None
+    assert math.isnan(run.lr)
+    with pytest.raises(TypeError):  # SGD's own: it cannot do without
+        run.take_step(1.0)
+    assert optimizer.param_groups[0]["lr"] is None
+
+
+def test_what_is_not_finite_is_never_clamped_wherever_it_stands() -> None:
+    """A NaN in one gradient beside an ordinary spike in another: neither is touched."""
+    model = nn.ModuleList([nn.Linear(1, 1, bias=False) for _ in range(2)])
+    run = TrainingRun(model, (torch.optim.SGD(model.parameters(), lr=1.0),))
+    run.clip = Clip("value", 1.0, until=9)
+    first, second = run.parameters
+    first.grad, second.grad = torch.full_like(first, 8.0), torch.full_like(second, math.nan)
+    assert not run.clip_gradients(math.nan)
+    assert first.grad.item() == 8.0
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("norm", 4.0), ("value", 4.0)])
+def test_sparse_gradients_are_clipped_as_their_sum(kind: str, expected: float) -> None:
+    table = nn.Embedding(5, 1, sparse=True)
+    run = TrainingRun(table, (torch.optim.SGD(table.parameters(), lr=1.0),))
+    table(torch.tensor([2, 2])).sum().mul(4.0).backward()  # two entries of 4 for one row
+    run.clip = Clip(kind, 4.0, until=9)
+    assert run.clip_gradients(8.0)
+    assert table.weight.grad is not None
+    assert table.weight.grad.to_dense().flatten().tolist() == [0.0, 0.0, expected, 0.0, 0.0]
+
+
+def test_a_standing_controller_lowers_the_rate_after_steps_without_progress() -> None:
+    run, _, weight = one_weight()
+    run.settings = replace(run.settings, on_plateau=Plateau(factor=0.5, patience=8, min_lr=0.02))
+    rates = []
+    for _ in range(60):
+        weight.grad = torch.zeros_like(weight)
+        run.take_step(1.0)
+        rates.append(run.lr)
+    assert sorted(set(rates), reverse=True) == pytest.approx([0.1, 0.05, 0.025, 0.02])

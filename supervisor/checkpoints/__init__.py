@@ -1,7 +1,11 @@
-"""Exact states of a training: captured, restored in place, and a ring of known-good ones."""
+"""Exact states of a training: captured, restored in place, a ring of known-good ones, and a store of them on disk."""
 
 from supervisor.checkpoints.buffers import BufferGuard
-from supervisor.checkpoints.ring import Ring
+from supervisor.checkpoints.naming import named
+from supervisor.checkpoints.ring import Bookkeeping, Ring
 from supervisor.checkpoints.state import Checkpoint, capture, restore
+from supervisor.checkpoints.store import Loaded, Saved, Store
 
-__all__ = ["BufferGuard", "Checkpoint", "Ring", "capture", "restore"]
+__all__ = [
+    "Bookkeeping", "BufferGuard", "Checkpoint", "Loaded", "Ring", "Saved", "Store", "capture", "named", "restore",
+]  # fmt: skip

@@ -6,70 +6,60 @@ do not tell: batch norm's kernels and writes through `.data` leave them as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
-Group = tuple[list[torch.Tensor], list[torch.Tensor]]
-"""Targets and sources of one fused copy: all on one device, of one dtype."""
+from supervisor.checkpoints.copies import Copies, copy_groups, copy_tensors, grouped, writable
 
 Kept = list[tuple[nn.Module, str, torch.Tensor | None, torch.Tensor | None]]
 """Where a buffer hangs (module, name), the buffer itself, and a copy of its values; None: none was there."""
 
-_NONE: Final = (None, None)
+Place = tuple[nn.Module, str, torch.Tensor | None]
+"""A buffer and where it hangs: module, name."""
 
 
-def copy_tensors(into: Sequence[torch.Tensor], source: Sequence[torch.Tensor]) -> None:
-    """Copy lists of tensors, in one fused call for each device and dtype."""
-    copy_groups(grouped(into, source))
+def buffers_of(modules: Iterable[nn.Module]) -> list[Place]:
+    """Return all buffers of `modules`, persistent or not; one that is shared has several places."""
+    return [(m, name, live) for m in modules for name, live in m._buffers.items()]  # noqa: SLF001 - at half the price
 
 
-def grouped(into: Sequence[torch.Tensor], source: Sequence[torch.Tensor]) -> list[Group]:
-    """Return pairs of lists that one fused call each can copy."""
-    groups: dict[tuple[torch.device, torch.dtype], Group] = {}
-    for target, tensor in zip(into, source, strict=True):
-        targets, tensors = groups.setdefault((target.device, target.dtype), ([], []))
-        targets.append(target)
-        tensors.append(tensor)
-    return list(groups.values())
-
-
-def copy_groups(groups: Sequence[Group]) -> None:
-    """Copy the second list of each pair into the first."""
-    with torch.no_grad():
-        for targets, tensors in groups:
-            torch._foreach_copy_(targets, tensors)
+def once(places: Iterable[Place]) -> dict[int, torch.Tensor]:
+    """Return the buffers by their ids, each once."""
+    return {id(live): live for *_, live in places if live is not None}
 
 
 def keep_buffers(modules: Iterable[nn.Module]) -> Kept:
-    """Return all buffers of `modules`, persistent or not, with copies of their values."""
-    copies: dict[int, torch.Tensor] = {}
-    kept: Kept = []
-    for module in modules:
-        for name, live in module._buffers.items():  # noqa: SLF001 - getattr goes through three dicts
-            if live is None:
-                kept.append((module, name, *_NONE))
-            else:
-                copy = copies.setdefault(id(live), live.detach().clone())
-                kept.append((module, name, live, copy))
-    return kept
+    """Return all buffers of `modules` with copies of their values."""
+    places, copies = buffers_of(modules), Copies()
+    indices = {key: copies(live) for key, live in once(places).items()}
+    copies.fill()
+    return with_copies(places, {key: copies.shelf.tensors[index] for key, index in indices.items()})
+
+
+def with_copies(places: Iterable[Place], copies: Mapping[int, torch.Tensor]) -> Kept:
+    """Return `places` with the copies that were made, by the ids of the buffers."""
+    return [(m, name, live, None if live is None else copies[id(live)]) for m, name, live in places]
 
 
 def put_buffers(kept: Kept) -> None:
     """Hang the very same buffers back, also where a forward pass assigned new ones, with the kept values."""
-    for module, name, live, _ in kept:
-        module._buffers[name] = live  # noqa: SLF001
-    pairs = [(live, copy) for *_, live, copy in kept if live is not None and copy is not None and _writable(live)]
-    copy_tensors([live for live, _ in pairs], [copy for _, copy in pairs])
-
-
-def _writable(tensor: torch.Tensor) -> bool:
-    """Return False for an expanded tensor: nobody can write into it, so it has not changed."""
-    if tensor.layout is not torch.strided:
-        return True
-    return all(stride or size <= 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    into: list[torch.Tensor] = []
+    source: list[torch.Tensor] = []
+    for module, name, live, copy in kept:
+        if live is None or copy is None:
+            module._buffers[name] = live  # noqa: SLF001
+        elif live.layout is torch.strided or writable(live):
+            module._buffers[name] = live  # noqa: SLF001
+            if live.shape != copy.shape:
+                live.data = copy.clone()  # resized in place since
+            elif writable(live):
+                into.append(live)
+                source.append(copy)
+        else:
+            module._buffers[name] = copy.clone()  # noqa: SLF001 - compressed sparse: nothing can be copied into it
+    copy_tensors(into, source)
 
 
 class BufferGuard:

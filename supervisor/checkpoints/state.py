@@ -1,170 +1,171 @@
 """One exact state: everything that decides how the training goes on.
 
-Parameters, buffers (non-persistent too), gradients' absence, optimizer state and groups, scheduler, random number
-generators, train/eval flags and requires_grad. Restoring copies into the existing storage, never makes new
-Parameters, so that references held by the user stay valid. What remedies set on the tick clock (multiplier,
-clip limit) is not part of a state; surgeries are undone first, the last one first.
+Parameters (those that only an optimizer holds, too), buffers (non-persistent too), gradients' absence, optimizer state
+and groups, scheduler, scaler, random number generators, train/eval flags, requires_grad, a module's extra state, and
+whatever is registered with the run. Restoring copies into the existing storage, never makes new Parameters, so that
+references held by the user stay valid. What remedies set on the tick clock (multiplier, clip limit) is not part of a
+state; surgeries done since are undone first, the last one first, and those undone since are done again.
+
+Not part of it: where the data stands, plain attributes of modules and of the user's code, and generators that only
+the user's code holds. Register them with the run, or `selftest` will name what they make differ.
 """
 
 from __future__ import annotations
 
-import copy
-import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
-import numpy as np
 import torch
-from torch import nn
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
-from supervisor.checkpoints.buffers import Kept, copy_tensors, keep_buffers, put_buffers
+from supervisor.checkpoints.buffers import Kept, buffers_of, once, put_buffers, with_copies
+from supervisor.checkpoints.copies import Copies, Shelf, size
+from supervisor.checkpoints.members import Homes, Members, load_into, members_of, parameters_of, state_of
+from supervisor.checkpoints.optimizers import OptimizerState, keep_optimizer, put_optimizer, tensors_of
+from supervisor.checkpoints.putting import Putter, fresh
+from supervisor.checkpoints.rng import restore_rng, rng_state
+from supervisor.checkpoints.trees import Keeper
 from supervisor.run import Surgery, TrainingRun
 
+__all__ = ["Checkpoint", "Hold", "capture", "restore", "restore_rng", "rng_state", "state_size"]
 
-@dataclass(frozen=True, eq=False)
-class _OptimizerState:
-    states: dict[torch.Tensor, dict[str, Any]]  # tensors cloned
-    groups: list[dict[str, Any]]  # without "params"
+
+class Hold:
+    """As long as it lives, the memory of its checkpoint is not used again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a run between two ticks."""
+    """The state of a run between two ticks. Values are copies, or kept trees of them."""
 
     tick: int
     step: int
-    parameters: list[tuple[nn.Parameter, torch.Tensor]]  # (the live one, its copy)
+    live: list[Tensor]  # all parameters; their copies are the first on the shelf
+    homes: Homes
     buffers: Kept
-    optimizers: list[_OptimizerState]
-    scheduler: dict[str, Any] | None
+    optimizers: dict[str, OptimizerState]
+    others: dict[str, Any]  # scheduler, scaler, registered things: their state_dicts
+    extra: list[tuple[nn.Module, Any]]  # get_extra_state() of modules that have one
     rng: dict[str, Any]
-    flags: list[tuple[nn.Module, bool]]
-    requires_grad: list[tuple[nn.Parameter, bool]]
+    modules: list[nn.Module]
+    training: list[bool]  # of `modules`
+    requires_grad: list[bool]  # of `live`
     surgeries: tuple[Surgery, ...]
-    storage: list[torch.Tensor]  # of all copies of parameters and optimizer state, in the order they were taken
+    place: torch.device | None  # where the copies lie; None: each on its tensor's device
+    shelf: Shelf  # all copies of tensors, in the order they were taken
+    _holds: WeakSet[Hold] = field(default_factory=WeakSet)
+
+    @property
+    def parameters(self) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter, and the copy of it."""
+        return list(zip(self.live, self.shelf.tensors, strict=False))
+
+    @property
+    def size(self) -> int:
+        """Bytes of its copies."""
+        return size(self.shelf.tensors)
+
+    def hold(self) -> Hold:
+        """Return what keeps this state's memory from being used again for as long as it lives."""
+        hold = Hold()
+        self._holds.add(hold)
+        return hold
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds it."""
+        return len(self._holds) > 0
 
 
-def capture(run: TrainingRun, spare: Checkpoint | None = None) -> Checkpoint:
+def capture(run: TrainingRun, spare: Checkpoint | None = None, place: torch.device | None = None) -> Checkpoint:
     """Return a copy of the state of `run` that shares no storage with it.
 
-    A `spare` state that nobody will restore any more gives its memory: fresh memory costs more than the copying.
+    A `spare` state that nobody will restore any more gives its memory: fresh memory costs more than the copying. One
+    that is held gives none. `place` is where the copies lie; None: each on its tensor's device.
+
+    Raises UsageError where a lazy module has not seen its first batch.
     """
-    modules = list(run.model.modules())
-    own = {id(p): p for module in modules for p in module._parameters.values() if p is not None}  # noqa: SLF001
-    parameters = list(own.values())
-    live = [*parameters, *(t for optimizer in run.optimizers for t in _tensors_of(optimizer))]
-    storage = _storage(live, spare)
-    copy_tensors(storage, live)
-    copies = {id(t): kept for t, kept in zip(live, storage, strict=True)}
+    members = members_of(run)
+    modules, homes, parameters = parameters_of(members)
+    copies = Copies(None if spare is None or spare.held else spare.shelf, place)
+    keeper = Keeper(copies, {id(p) for p in parameters})
+    places = buffers_of(modules)
+    values = {id(p): p for p in parameters} | once(places)
+    for value in values.values():
+        copies(value)
+    kept = {name: keep_optimizer(o, keeper) for name, o in members.optimizers.items()}
+    others = {name: keeper.keep(state_of(thing)) for name, thing in members.others.items()}
+    extra = [(m, keeper.keep(m.get_extra_state())) for m in modules if _has_extra(m)]
+    copies.fill()
+    of = dict(zip(values, copies.shelf.tensors, strict=False))
     return Checkpoint(
         tick=run.clock.tick,
         step=run.clock.step,
-        parameters=list(zip(parameters, storage, strict=False)),
-        buffers=keep_buffers(modules),
-        optimizers=[_optimizer_state(optimizer, copies) for optimizer in run.optimizers],
-        scheduler=None if run.scheduler is None else copy.deepcopy(run.scheduler.state_dict()),
+        live=parameters,
+        homes=homes,
+        buffers=with_copies(places, of),
+        optimizers=kept,
+        others=others,
+        extra=extra,
         rng=rng_state(run.device),
-        flags=[(module, module.training) for module in modules],
-        requires_grad=[(p, p.requires_grad) for p in parameters],
+        modules=modules,
+        training=[module.training for module in modules],
+        requires_grad=[p.requires_grad for p in parameters],
         surgeries=tuple(run.surgeries),
-        storage=storage,
+        place=place,
+        shelf=copies.shelf,
     )
 
 
-def _storage(live: list[torch.Tensor], spare: Checkpoint | None) -> list[torch.Tensor]:
-    """Return tensors that `live` fits into: those of `spare` where they are alike, else new ones."""
-    old = spare.storage if spare is not None else []
-    if len(old) == len(live) and all(map(_alike, old, live)):
-        return old
-    return [torch.empty_like(t) for t in live]
-
-
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and a.layout == b.layout
-
-
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
-    """Put `run` back into the captured state, bit for bit. The tick goes on; the step goes back."""
+    """Put `run` back into the captured state, bit for bit. The tick goes on; the step goes back.
+
+    A parameter that was replaced by another of its name since is hung back; gradients are gone.
+    """
     run.undo_surgeries(checkpoint.surgeries)
-    copy_tensors([live for live, _ in checkpoint.parameters], [kept for _, kept in checkpoint.parameters])
+    members, putter = members_of(run), Putter()
+    _put_parameters(checkpoint, putter)
     put_buffers(checkpoint.buffers)
-    for optimizer, state in zip(run.optimizers, checkpoint.optimizers, strict=True):
-        _restore_optimizer(optimizer, state)
-    if run.scheduler is not None and checkpoint.scheduler is not None:
-        run.scheduler.load_state_dict(copy.deepcopy(checkpoint.scheduler))
-    restore_rng(checkpoint.rng)
-    for module, training in checkpoint.flags:
-        module.training = training
-    for parameter, requires_grad in checkpoint.requires_grad:
-        parameter.requires_grad_(requires_grad)
+    _put_others(members, checkpoint)
+    for name, kept in checkpoint.optimizers.items():
+        put_optimizer(members.optimizers[name], kept, putter)
+    putter.fill()
+    for module, state in checkpoint.extra:
+        module.set_extra_state(fresh(state))
+    for module, training in zip(checkpoint.modules, checkpoint.training, strict=True):
+        if module.training is not training:
+            module.training = training
+    for parameter, requires_grad in zip(checkpoint.live, checkpoint.requires_grad, strict=True):
+        if parameter.requires_grad is not requires_grad:
+            parameter.requires_grad_(requires_grad)
         parameter.grad = None
+    restore_rng(checkpoint.rng)
     run.clock.step = checkpoint.step
 
 
-def _tensors_of(optimizer: Optimizer) -> list[torch.Tensor]:
-    return [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+def _put_parameters(checkpoint: Checkpoint, putter: Putter) -> None:
+    checkpoint.homes.hang_back()
+    for live, kept in zip(checkpoint.live, checkpoint.shelf.tensors, strict=False):
+        if live.shape == kept.shape and live.dtype is kept.dtype:
+            putter.copy_later(live, kept)
+        else:
+            live.data = kept.to(live.device, copy=True)
 
 
-def _optimizer_state(optimizer: Optimizer, copies: dict[int, torch.Tensor]) -> _OptimizerState:
-    """Return the state of `optimizer`; `copies` maps id(tensor) to the copy that was made of it."""
-    states = {
-        p: {key: copies[id(v)] if id(v) in copies else _kept(v) for key, v in state.items()}
-        for p, state in optimizer.state.items()
-    }
-    groups = [{k: _kept(v) for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return _OptimizerState(states, groups)
+def _put_others(members: Members, checkpoint: Checkpoint) -> None:
+    """Restore what has a `load_state_dict` of its own: before the optimizers, whose groups a scheduler may write."""
+    for name in checkpoint.others.keys() & members.others.keys():
+        load_into(members.others[name], fresh(checkpoint.others[name]))
 
 
-def _kept(value: Any) -> Any:  # noqa: ANN401 - optimizers keep tensors, numbers, and lists of them
-    if _immutable(value) or (isinstance(value, tuple) and all(map(_immutable, value))):
-        return value
-    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+def _has_extra(module: nn.Module) -> bool:
+    return type(module).get_extra_state is not nn.Module.get_extra_state
 
 
-def _immutable(value: Any) -> bool:  # noqa: ANN401
-    return value is None or isinstance(value, (int, float, str))
-
-
-def _restore_optimizer(optimizer: Optimizer, kept: _OptimizerState) -> None:
-    for parameter in [p for p in optimizer.state if p not in kept.states]:
-        del optimizer.state[parameter]  # first stepped after the capture
-    for parameter, state in kept.states.items():
-        live = optimizer.state[parameter]
-        for key in [key for key in live if key not in state]:
-            del live[key]
-        for key, value in state.items():
-            live[key] = _put_back(live.get(key), value)
-    for group, values in zip(optimizer.param_groups, kept.groups, strict=False):
-        for key, value in values.items():
-            group[key] = _put_back(group.get(key), value)
-
-
-def _put_back(live: Any, kept: Any) -> Any:  # noqa: ANN401
-    """Return the live object with the kept value: the same storage where shapes allow."""
-    if isinstance(live, torch.Tensor) and isinstance(kept, torch.Tensor) and live.shape == kept.shape:
-        with torch.no_grad():
-            live.copy_(kept)
-        return live
-    return _kept(kept)
-
-
-def rng_state(device: torch.device) -> dict[str, Any]:
-    """Return the states of the generators of python, numpy, torch and, where it is used, CUDA."""
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),  # noqa: NPY002 - users' augmentations draw from the global one
-        "torch": torch.get_rng_state(),
-    }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def restore_rng(state: dict[str, Any]) -> None:
-    """Put all random number generators back."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
+def state_size(run: TrainingRun) -> int:
+    """Return about how many bytes a state of `run` takes: parameters, buffers and moments."""
+    modules, _, parameters = parameters_of(members_of(run))
+    buffers = (b for m in modules for b in m._buffers.values() if b is not None)  # noqa: SLF001
+    moments = (t for o in members_of(run).optimizers.values() for t in tensors_of(o))
+    return size(parameters) + size(buffers) + size(moments)

@@ -18,6 +18,7 @@ from supervisor.cli.terminal import as_json_option, print_json, print_table
 if TYPE_CHECKING:
     from supervisor.clinic.case import Case
     from supervisor.clinic.rows import Row
+    from supervisor.clinic.runs import Job
 
 
 @click.command()
@@ -26,35 +27,39 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
 @click.option("--quick", "few", is_flag=True, help="A fixed few of every kind, in at most 2 minutes.")
 @click.option("--baselines", is_flag=True, help="Compare with doing nothing, and with clip 1.0 + skip of NaN.")
+@click.option("--against", multiple=True, metavar="MODULE:FUNCTION", help="Compare with one more way of repair.")
 @click.option("--policy", default="default", show_default=True, help="A shipped policy's name, or a YAML file.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count(), show_default="all cores")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="A folder to keep the records in.")
 @click.option("--cases", "each", is_flag=True, help="Show every case. Done anyway where --only is given.")
-@click.option("--curable", "by_hand", is_flag=True, help="Instead, try every remedy by hand, and note what cures.")
+@click.option("--curable", "by_hand", is_flag=True, help="Instead, try remedies by hand until one cures, and note it.")
 @as_json_option
 def clinic(
-    half: str, only: tuple[str, ...], seeds: int, policy: str, jobs: int, keep: Path | None,
-    *, few: bool, baselines: bool, each: bool, by_hand: bool, as_json: bool,
+    half: str, only: tuple[str, ...], seeds: int, against: tuple[str, ...], policy: str, jobs: int,
+    keep: Path | None, *, few: bool, baselines: bool, each: bool, by_hand: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the built-in faulty and healthy cases; a table of detected, repaired, false alarms and cost.
 
     Example: supervise clinic --quick
     """
     from supervisor.clinic.cases import all_cases, cases_of, quick, select
+    from supervisor.clinic.run import plan
     from supervisor.policy import Policy
 
-    Policy.load(policy)  # its mistakes are told now, not once for every run
+    Policy.load(policy)  # mistakes are told now, not once for every run
+    _check_arms(against)
     cases = select(all_cases() if half == "both" else cases_of(half), only)
     cases = quick(cases) if few else cases
     if by_hand:
         _by_hand([case for case in cases if not case.healthy], jobs, as_json=as_json)
         return
     with _folder(keep) as folder:
-        rows = _run(cases, seeds, policy, jobs, folder, baselines=baselines)
+        planned = plan(cases, seeds, policy, folder, baselines=baselines, arms=against)
+        rows = _run(cases, planned, jobs)
     if as_json:
         _print_facts(rows)
     else:
-        _print(rows, baselines=baselines, each=each or bool(only))
+        _print(rows, baselines=baselines or bool(against), each=each or bool(only))
     if len(rows) < seeds * len(cases):
         click.echo(f"interrupted: {len(rows)} of {seeds * len(cases)} runs are complete", err=True)
         sys.exit(1)
@@ -70,11 +75,22 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _run(cases: Sequence[Case], seeds: int, policy: str, workers: int, folder: Path, *, baselines: bool) -> list[Row]:
-    """Do all runs and return their rows in order; after Ctrl-C those that are complete."""
-    from supervisor.clinic.run import plan, rows
+def _check_arms(against: Sequence[str]) -> None:
+    """Import what the runs are to be compared with, from the current folder too; UsageError where it is not there."""
+    if not against:
+        return
+    from supervisor.clinic.runs import arm
 
-    jobs = plan(cases, seeds, policy, folder, baselines=baselines)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # the processes that do the runs take the path over
+    for name in against:
+        arm(name)
+
+
+def _run(cases: Sequence[Case], jobs: Sequence[Job], workers: int) -> list[Row]:
+    """Do all runs and return their rows in order; after Ctrl-C those that are complete."""
+    from supervisor.clinic.run import rows
+
     complete: list[Row] = []
     try:
         with _bar(len(jobs)) as done:
@@ -131,7 +147,7 @@ def _print_facts(rows: Sequence[Row]) -> None:
 
 
 def _by_hand(cases: Sequence[Case], workers: int, *, as_json: bool) -> None:
-    """Try every remedy by hand on every case that was not tried yet; each case is noted as soon as it is done."""
+    """Try by hand, on every case that nothing has cured yet, what is left to try; note each as soon as it is done."""
     from supervisor.clinic.curable import PLACE, examine, jobs_for, read
 
     jobs = jobs_for(cases)

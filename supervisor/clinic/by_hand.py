@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 from torch import Tensor
 
 from supervisor.checkpoints import BufferGuard, Checkpoint, capture, restore
 from supervisor.clinic.plain import Hands, grad_norm
+from supervisor.clinic.treatments import Treatment
+from supervisor.errors import RemedyRefused
 from supervisor.records import Decision, Finding
 from supervisor.registry import REMEDIES
 from supervisor.run import Clip, TrainingRun
@@ -24,78 +26,6 @@ from supervisor.signals import Sensor
 
 DELAY: Final = 10  # ticks after the onset: enough for eight samples of which units are silent
 WARMUP: Final = 100  # ticks
-
-Operation = tuple[str, Mapping[str, Any], str]  # remedy, its parameters, the pathology that it is to answer
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """A remedy, or a pair of them."""
-
-    name: str
-    operations: tuple[Operation, ...] = ()
-    back: bool = False  # return to the state before the onset first
-    lr: float = 1.0  # the learning rate is multiplied by this
-    warmup: bool = False  # it rises to that over WARMUP ticks
-    clip: float | None = None  # gradient norm, in medians of those before the onset; absolute if it is tick 1
-    no_decay: bool = False  # weight decay is set to 0
-
-    @property
-    def late(self) -> bool:
-        """Whether there is something to do after the onset."""
-        return bool(self.operations or self.back or self.lr != 1.0 or self.warmup or self.no_decay)
-
-
-_WEIGHTS: Final[Operation] = ("reinit_weights", {}, "vanishing_gradients")
-_RELU: Final[Operation] = ("swap_activation", {"to": "relu"}, "vanishing_gradients")
-_GELU: Final[Operation] = ("swap_activation", {"to": "gelu"}, "vanishing_gradients")
-_LEAKY: Final[Operation] = ("swap_activation", {"to": "leaky_relu"}, "dead_units")
-_DEAD: Final[Operation] = ("reinit_dead_units", {}, "dead_units")
-
-
-_ALONE: Final[dict[str, dict[str, Any]]] = {
-    "rollback": {"back": True},
-    "reinit_weights": {"operations": (_WEIGHTS,)},
-    "swap_activation relu": {"operations": (_RELU,)},
-    "swap_activation leaky_relu": {"operations": (_LEAKY,)},
-    "reinit_dead_units": {"operations": (_DEAD,)},
-}
-_COURSE: Final[dict[str, dict[str, Any]]] = {
-    "lower_lr 0.3": {"lr": 0.3},
-    "lower_lr 0.1": {"lr": 0.1},
-    "lower_lr 0.01": {"lr": 0.01},
-    "raise_lr 10": {"lr": 10.0},
-    "raise_lr 100": {"lr": 100.0},
-    "raise_lr 1000": {"lr": 1000.0},
-    "raise_lr 10000": {"lr": 10000.0},
-    "warmup_lr": {"warmup": True},
-    "clip_norm usual": {"clip": 1.0},
-    "clip_norm usual x 3": {"clip": 3.0},
-    "weight_decay 0": {"no_decay": True},
-}
-_CALMER: Final = ("lower_lr 0.3", "lower_lr 0.1", "warmup_lr", "clip_norm usual", "weight_decay 0")
-_PAIRS: Final = {
-    "rollback": (*_CALMER, "lower_lr 0.01"),
-    "reinit_weights": (*_CALMER, "raise_lr 10", "raise_lr 100"),
-    "swap_activation relu": ("lower_lr 0.1", "raise_lr 10"),
-    "reinit_dead_units": ("lower_lr 0.3", "lower_lr 0.1"),
-}
-"""What makes sense together: a new start and a calmer course, or one that gets somewhere."""
-
-
-def _treatments() -> Iterator[Treatment]:
-    yield Treatment("skip_step")
-    for name, what in {**_ALONE, **_COURSE}.items():
-        yield Treatment(name, **what)
-    yield Treatment("swap_activation relu + reinit_weights", (_RELU, _WEIGHTS))
-    yield Treatment("swap_activation gelu + reinit_weights", (_GELU, _WEIGHTS))
-    yield Treatment("swap_activation leaky_relu + reinit_dead_units", (_LEAKY, _DEAD))
-    for name, others in _PAIRS.items():
-        for other in others:
-            yield Treatment(f"{name} + {other}", **_ALONE[name], **_COURSE[other])
-
-
-TREATMENTS: Final = {treatment.name: treatment for treatment in _treatments()}
 
 
 class ByHand(Hands):
@@ -165,13 +95,25 @@ class ByHand(Hands):
             restore(run, self._before)
             run.void_step("rolled back")
         run.lr_multiplier = treatment.lr
+        if treatment.hold:
+            self._hold_rate()
         for group in (g for o in run.optimizers for g in o.param_groups if treatment.no_decay):
             group["weight_decay"] = 0.0
         if self._sensor is not None:
             run.silent_units = self._sensor.silent_units()
         for remedy, params, pathology in treatment.operations:
             REMEDIES[remedy](**params).apply(run, self._decision(remedy, params, pathology))
+        if self._sensor is not None:
+            self._sensor.refresh()
         self._guard.bind(run.model)
+
+    def _hold_rate(self) -> None:
+        """Hold the rate up from now on, also where its schedule has not yet taken it down. Refused without one."""
+        groups = (group for optimizer in self.run.optimizers for group in optimizer.param_groups)
+        if not any("initial_lr" in group for group in groups):
+            message = "no schedule steers the learning rate: there is nothing to hold it up against"
+            raise RemedyRefused(message)
+        self.run.settings = replace(self.run.settings, lr_floor=1.0)
 
     def _warm_up(self) -> None:
         since = self.run.clock.tick - self.onset - DELAY

@@ -64,6 +64,35 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Healed:
+    """What one way of treatment repaired, and its cost: passes for each step asked for, of those it repaired."""
+
+    repaired: Share
+    of_curable: Share
+    cost_median: float
+    cost_mean: float
+    cost_mean_of_all: float  # also of those it did not repair
+
+    @classmethod
+    def of(cls, kind: Kind, rows: Sequence[Row], curable: Curable) -> Healed:
+        """Work out the figures of the runs of `kind`."""
+        ran = [row for row in rows if kind in row.runs]
+        paid = [(row.repaired(kind), passes) for row in ran if (passes := row.runs[kind].passes) is not None]
+        spent = [passes for repaired, passes in paid if repaired]
+        return cls(
+            repaired=Share.count(row.repaired(kind) for row in ran),
+            of_curable=Share.count(row.repaired(kind) for row in ran if curable.get(row.case.name)),
+            cost_median=statistics.median(spent) if spent else math.nan,
+            cost_mean=statistics.mean(spent) if spent else math.nan,
+            cost_mean_of_all=statistics.mean(passes for _, passes in paid) if paid else math.nan,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON types."""
+        return _figures(self)
+
+
+@dataclass(frozen=True)
 class Treated:
     """The figures of faulty cases of one pathology, or of all."""
 
@@ -74,8 +103,7 @@ class Treated:
     cause: Share
     repaired: Share
     of_curable: Share
-    by_nothing: Share
-    by_clip: Share
+    arms: Mapping[Kind, Healed]  # supervised first, then what it is compared with
     early: int  # findings before the onset
 
     @classmethod
@@ -91,8 +119,7 @@ class Treated:
             cause=Share.count(row.cause_right for row in rows),
             repaired=Share.count(row.repaired("supervised") for row in rows),
             of_curable=Share.count(row.repaired("supervised") for row in rows if curable.get(row.case.name)),
-            by_nothing=_repaired(rows, "bare"),
-            by_clip=_repaired(rows, "clipped"),
+            arms={kind: Healed.of(kind, rows, curable) for kind in _kinds(rows)},
             early=sum(len(row.false_alarms) for row in rows),
         )
 
@@ -124,8 +151,9 @@ class Spared:
         return _figures(self)
 
 
-def _repaired(rows: Iterable[Row], kind: Kind) -> Share:
-    return Share.count(row.repaired(kind) for row in rows if kind in row.runs)
+def _kinds(rows: Iterable[Row]) -> list[Kind]:
+    found = dict.fromkeys(kind for row in rows for kind in row.runs if kind != "twin")
+    return sorted(found, key=lambda kind: kind != "supervised")
 
 
 def treated(rows: Sequence[Row], curable: Curable) -> list[Treated]:
@@ -149,12 +177,14 @@ def summary(rows: Sequence[Row], curable: Curable) -> dict[str, Any]:
     return facts
 
 
-def _figures(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the two records above
+def _figures(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the records above
     facts: dict[str, Any] = {}
     for one in fields(record):
         value = getattr(record, one.name)
         if isinstance(value, tuple):
             facts |= {f"{one.name}_median": _known(value[0]), f"{one.name}_90": _known(value[1])}
+        elif isinstance(value, Mapping):
+            facts[one.name] = {key: record.to_dict() for key, record in value.items()}
         else:
             facts[one.name] = value.to_dict() if isinstance(value, Share) else _known(value)
     return facts

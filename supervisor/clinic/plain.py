@@ -9,6 +9,7 @@ import math
 import random
 import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +80,7 @@ def train(training: Training, hand: Hand | None = None) -> tuple[int, int, float
     began = time.process_time()
     for group in batches:
         run.clock.tick += 1
+        run.replay = partial(form.replay, group)
         with hand.tick():
             losses = form.compute(group)
         if hand.allows(losses, group):

@@ -80,9 +80,8 @@ class Row:
 
     @property
     def passes(self) -> float | None:
-        """Ticks for each step asked for: what the treatment cost."""
-        ran = self.supervised
-        return ran.ticks / ran.planned if ran.planned else None
+        """Ticks and passes of trials for each step asked for: what the treatment cost."""
+        return self.supervised.passes
 
     @property
     def slowdown(self) -> float | None:
@@ -129,6 +128,7 @@ class Row:
             "health": self.supervised.health,
             "repaired": self.repaired("supervised"),
             "passes": self.passes,
+            "trial_passes": self.supervised.trial_passes,
             "slowdown": self.slowdown,
             **self._by_run(),
             "flaws": self.flaws,
@@ -140,6 +140,8 @@ class Row:
             "scores": {kind: _number(ran.score) for kind, ran in self.runs.items()},
             "chance": _number(next((ran.chance for ran in self.runs.values() if not ran.error), math.nan)),
             "regained": {kind: _number(self.regained(kind)) for kind in self.runs if kind != "twin"},
+            "cost": {kind: ran.passes for kind, ran in self.runs.items() if kind != "twin"},
+            "treatments": {kind: list(ran.interventions) for kind, ran in self.runs.items() if ran.interventions},
             "seconds": {kind: round(ran.seconds, 3) for kind, ran in self.runs.items()},
         }
 

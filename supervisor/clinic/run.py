@@ -17,14 +17,21 @@ Done = Callable[[Job], None]
 Task = Callable[[Job], dict[Kind, Ran]]
 
 
-def plan(cases: Sequence[Case], seeds: int, policy: str, folder: Path, *, baselines: bool = False) -> list[Job]:
-    """Return the jobs for all cases and seeds. A twin that several cases share is trained once a seed."""
+def plan(
+    cases: Sequence[Case], seeds: int, policy: str, folder: Path,
+    *, baselines: bool = False, arms: Sequence[Kind] = (),
+) -> list[Job]:  # fmt: skip
+    """Return the jobs for all cases and seeds. A twin that several cases share is trained once a seed.
+
+    `arms` are compared on faulty cases: on a healthy one there is nothing to repair.
+    """
     kinds: tuple[Kind, ...] = ("bare", "supervised", "clipped") if baselines else ("bare", "supervised")
     jobs = []
     for seed in range(seeds):
         planned: set[Hashable] = set()
         for case in cases:
-            jobs.append(Job(case.name, seed, kinds, policy, str(folder)))
+            own = kinds if case.healthy else (*kinds, *arms)
+            jobs.append(Job(case.name, seed, own, policy, str(folder)))
             if case.twin is not None and (key := twin_key(case)) not in planned:
                 planned.add(key)
                 jobs.append(Job(case.name, seed, ("twin",), policy, str(folder)))

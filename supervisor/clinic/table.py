@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from supervisor.clinic.figures import Share, Spared, Treated
 from supervisor.clinic.rows import Row
+from supervisor.clinic.runs import Kind
 
 Cells = tuple[str, ...]
 Table = tuple[Cells, list[Cells]]  # header, rows
@@ -24,10 +26,33 @@ def faulty_table(lines: Sequence[Treated]) -> Table:
     return header, rows
 
 
+TITLES: Final = {"bare": "nothing", "clipped": "clip + skip"}
+
+
 def baseline_table(lines: Sequence[Treated]) -> Table:
-    """Return how many faulty cases are repaired by what needs no supervisor."""
-    header: Cells = ("repaired", "supervised", "doing nothing", "clip 1.0 + skip")
-    return header, [(line.pathology, str(line.repaired), str(line.by_nothing), str(line.by_clip)) for line in lines]
+    """Return how many faulty cases each way of treatment repairs, and its cost: passes a step, of the repaired."""
+    kinds = list(lines[-1].arms)
+    header: Cells = ("repaired by", *map(title, kinds))
+    rows: list[Cells] = [(line.pathology, *(_hits(line.arms[kind].repaired) for kind in kinds)) for line in lines]
+    total = [lines[-1].arms[kind] for kind in kinds]
+    rows.append(("all, in percent", *(arm.repaired.percent for arm in total)))
+    rows.append(("of curable", *(arm.of_curable.percent for arm in total)))
+    rows.append(("cost, median", *(_times(arm.cost_median) for arm in total)))
+    rows.append(("cost, mean", *(_times(arm.cost_mean) for arm in total)))
+    return header, rows
+
+
+def title(kind: Kind) -> str:
+    """Return what a way of treatment is called in a table: an arm by its function."""
+    return TITLES.get(kind, kind.partition(":")[2].replace("_", " ") or kind)
+
+
+def _hits(share: Share) -> str:
+    return f"{share.hits}/{share.of}" if share.of else "-"
+
+
+def _times(cost: float) -> str:
+    return "-" if math.isnan(cost) else f"x {cost:.2f}"
 
 
 def control_table(lines: Mapping[str, Spared]) -> Table:
@@ -62,7 +87,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     passes = sorted(row.passes for row in rows if row.passes is not None and row.repaired("supervised"))
     if passes:
         ninth = passes[math.ceil(0.9 * len(passes)) - 1]
-        said.append(f"ticks for each step, of the repaired: median {statistics.median(passes):.2f}, 90 % {ninth:.2f}")
+        said.append(f"passes for each step, of the repaired: median {statistics.median(passes):.2f}, 90 % {ninth:.2f}")
     early = [row for row in rows if row.false_alarms and not row.case.healthy]
     said += [f"{row.case.name}, seed {row.seed}: a finding before its onset" for row in early]
     for row in rows:

@@ -1,38 +1,69 @@
-"""The root causes a finding may name, in the field's words, and how suspects are ranked."""
+"""How suspected root causes are ranked; their names are those of `supervisor.causes`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
+from supervisor.causes import (
+    ACTIVATION,
+    BACKWARD_OVERFLOW,
+    BAD_BATCH,
+    BAD_BUFFERS,
+    BAD_OPTIMIZER,
+    BAD_PARAMETERS,
+    BAD_TARGET,
+    DECAYED_LR,
+    DEPTH,
+    FORWARD_OVERFLOW,
+    INITIALIZATION,
+    INPUT_SCALE,
+    LARGE_LR,
+    LARGE_WEIGHTS,
+    LOSS_OVERFLOW,
+    MISMATCH,
+    NEGATIVE_BIAS,
+    NO_GRADIENT,
+    NO_REGULARIZATION,
+    NO_SKIPS,
+    RECURRENCE,
+    SMALL_LR,
+    SYMMETRY,
+    UNKNOWN,
+    WEIGHT_DECAY,
+)
 from supervisor.records import Cause
 
-ACTIVATION: Final = "activation functions"
-DEPTH: Final = "deep network"
-INITIALIZATION: Final = "poor initialization"
-NO_SKIPS: Final = "no skip connections"
-LARGE_LR: Final = "large learning rate"
-SMALL_LR: Final = "small learning rate"
-DECAYED_LR: Final = "learning rate decayed to zero"
-LARGE_WEIGHTS: Final = "large weights"
-RECURRENCE: Final = "recurrent network"
-NO_REGULARIZATION: Final = "no regularization"
-BAD_BATCH: Final = "bad batch"
-BAD_TARGET: Final = "bad target"
-NEGATIVE_BIAS: Final = "large negative bias"
-INPUT_SCALE: Final = "inputs out of scale"
-SYMMETRY: Final = "symmetric units"
-WEIGHT_DECAY: Final = "weight decay too strong"
-MISMATCH: Final = "output and loss do not match"
-NO_GRADIENT: Final = "gradients do not arrive"
-LOSS_OVERFLOW: Final = "numerical overflow in the loss"
-FORWARD_OVERFLOW: Final = "numerical overflow in the forward pass"
-BACKWARD_OVERFLOW: Final = "numerical overflow in the backward pass"
-BAD_PARAMETERS: Final = "non-finite parameters"
-BAD_BUFFERS: Final = "non-finite buffers"
-BAD_OPTIMIZER: Final = "non-finite optimizer state"
-UNKNOWN: Final = "unknown"
-
+__all__ = [
+    "ACTIVATION",
+    "BACKWARD_OVERFLOW",
+    "BAD_BATCH",
+    "BAD_BUFFERS",
+    "BAD_OPTIMIZER",
+    "BAD_PARAMETERS",
+    "BAD_TARGET",
+    "DECAYED_LR",
+    "DEPTH",
+    "FORWARD_OVERFLOW",
+    "INITIALIZATION",
+    "INPUT_SCALE",
+    "LARGE_LR",
+    "LARGE_WEIGHTS",
+    "LOSS_OVERFLOW",
+    "MISMATCH",
+    "NEGATIVE_BIAS",
+    "NO_GRADIENT",
+    "NO_REGULARIZATION",
+    "NO_SKIPS",
+    "RECURRENCE",
+    "SMALL_LR",
+    "SYMMETRY",
+    "UNKNOWN",
+    "WEIGHT_DECAY",
+    "first",
+    "ranked",
+    "suspect",
+]
 
 def suspect(name: str, weight: float, **evidence: Any) -> Cause:  # noqa: ANN401 - plain figures and strings
     """Return a cause with its evidence; `weight` is clamped to 0..1, and NaN weighs nothing."""

@@ -11,6 +11,7 @@ units are silent on every input for a while, and wake up as it learns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated
 
 from pydantic import Field
@@ -39,7 +40,7 @@ class DeadUnits:
             return None
         if self.zero_fraction is not None:
             return self._finding(now, past, now.sample.zeros, self.zero_fraction, 1)
-        sampled = 1 + sum(shot.tick > now.tick - self.window for shot in past.samples)
+        sampled = 1 + sum(1 for _ in takewhile(lambda s: s.tick > now.tick - self.window, reversed(past.samples)))
         sampled = max(sampled, self.samples)  # where samples are sparse, the window reaches further back
         column = max(k for k, length in enumerate(SILENCE_LENGTHS) if length <= sampled)
         shares = now.sample.silent[:, column]
@@ -51,6 +52,8 @@ class DeadUnits:
         return past.stands(min(self.window, 40)) and not solved
 
     def _finding(self, now: Snapshot, past: Past, shares: FloatArray, limit: float, samples: int) -> Finding | None:
+        if not (shares > limit).any():
+            return None
         hit = [(site, float(share)) for site, share in zip(now.anatomy.sites, shares, strict=True) if share > limit]
         trained = {None, *(layer.name for layer in now.anatomy.layers)}  # nothing is lost in a frozen one
         hit = [(site, share) for site, share in hit if site.hidden and site.producer in trained]

@@ -32,9 +32,11 @@ class Examiner:
 
     def examine(self, now: Snapshot) -> list[Finding]:
         """Return this tick's findings, the most urgent first, and take the tick into the past."""
-        self.past.enter(now.era)
-        found = [detector.inspect(now, self.past) for detector in self.detectors.values()]
-        admitted = [self.admit(finding) for finding in found if finding is not None]
-        findings = [finding for finding in admitted if finding is not None]
-        self.past.append(now, ill=any(finding.pathology in UPSETTING for finding in findings))
+        self.past.enter(now)
+        findings = []
+        for detector in self.detectors.values():
+            found = detector.inspect(now, self.past)
+            if found is not None and (admitted := self.admit(found)) is not None:
+                findings.append(admitted)
+        self.past.append(now, ill=bool(findings) and any(finding.pathology in UPSETTING for finding in findings))
         return findings

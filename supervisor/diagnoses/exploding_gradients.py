@@ -103,12 +103,13 @@ class ExplodingGradients:
         """Judge actual updates: layers rewritten in one step while the loss is above where it began."""
         if now.sample is None or not past.losses:
             return None
+        noise = past.loss.scale if len(past.loss) >= self.history else 0.0  # before, it is the divergence itself
+        if not now.loss > past.initial_loss + max(0.5 * abs(past.initial_loss), self.z * noise):
+            return None
         ratios = np.nan_to_num(now.sample.update_ratios, nan=0.0)
         weighty = np.isin(np.arange(len(ratios)), chain(now))
         hit = weighty & (ratios > self.update_ratio)
-        noise = past.loss.scale if len(past.loss) >= self.history else 0.0  # before, it is the divergence itself
-        worse = now.loss > past.initial_loss + max(0.5 * abs(past.initial_loss), self.z * noise)
-        if not hit.any() or not worse:
+        if not hit.any():
             return None
         evidence = {
             "value": float(ratios[hit].max()),
@@ -127,9 +128,11 @@ class ExplodingGradients:
         first = past.samples[0] if past.samples else now
         if now.sample is None or first.tick > upset.FIRST or first.anatomy.layers != now.anatomy.layers:
             return None
-        back, ahead, straight = upset.decades_over_depth(now)
         late = upset.decades_through_time(now)
-        deep = min(back, upset.decades_over_depth(first)[0]) >= self.decades and straight >= STRAIGHT
+        deep = upset.grown_over_depth(now, self.decades, STRAIGHT) and upset.grown_over_depth(first, self.decades)
+        if not (deep or late >= self.decades):
+            return None
+        back, ahead, _ = upset.decades_over_depth(now)
         idle = past.stands(IDLE) and not past.level(IDLE) < 0.9 * past.initial_loss
         solved = past.level(IDLE) < 0.1 * past.initial_loss
         loud = upset.loudness_of_recurrence(now) >= self.decades - 1.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -29,15 +30,18 @@ class View:
     now: Snapshot
     past: Past
     seen: list[Snapshot]  # sampled ticks, `now` the last
-    moved: Movement
     learned: float  # share of the first losses that is gone
     noise: float  # two standard errors of it
 
     @classmethod
     def of(cls, now: Snapshot, past: Past) -> View:
         """Gather it."""
-        seen = shots(now, past)
-        return cls(now, past, seen, movement(seen), *learned(past))
+        return cls(now, past, shots(now, past), *learned(past))
+
+    @cached_property
+    def moved(self) -> Movement:
+        """How far the recent steps carried the weights."""
+        return movement(self.seen)
 
     def nothing_learned(self, share: float = 0.05) -> bool:
         """Return whether the loss is where it began, but for a `share` of it and its noise."""
@@ -70,12 +74,14 @@ def small_steps(view: View, stride: float, reach: float, window: int) -> Hold | 
 
     A trained network is sensitive: there even small steps reach far. Where the rate was larger once, `run_out` judges.
     """
+    if not view.nothing_learned() or not view.now.grad_norm > 0.0:
+        return None
     moved, now, past = view.moved, view.now, view.past
     window = CERTAIN if moved.stride == 0.0 else window
     reached = moved.reach * max(1.0, moved.sensitivity / TRAINED) ** 2
     if not (moved.stride < stride and reached < reach and view.lasted(window)):
         return None
-    if not (view.nothing_learned() and (reached < NOISE or past.stands(window)) and now.grad_norm > 0.0):
+    if not (reached < NOISE or past.stands(window)):
         return None
     if now.lr < 0.1 * past.peak_lr or now.lr > 1.05 * min(list(past.lrs)[-window:], default=0.0):
         return None  # decayed, or in warm-up
@@ -176,6 +182,9 @@ def fading(view: View, below: float, window: int) -> Hold | None:
     if len(rows) < 2:
         return None  # a single layer shrinks by its gradient alone, where there is little to learn
     samples = [shot.sample for shot in view.seen if shot.sample is not None]
+    shrunk = samples[-1].weight_norms[rows] < 0.5 * (1.0 + below) * samples[0].weight_norms[rows]
+    if np.count_nonzero(shrunk) <= 3 * (len(rows) - 1) // 4:
+        return None  # then the quantile is not below either; most trainings are told by this, at a tenth of its price
     norms = np.array([sample.weight_norms[rows] for sample in samples], np.float64)
     left, lately = (float(np.quantile(norms[-1] / norms[k], 0.75)) for k in (0, len(norms) // 2))
     said = float(samples[-1].signal[rows[-1]] / samples[0].signal[rows[-1]])

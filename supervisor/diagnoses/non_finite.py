@@ -40,9 +40,10 @@ class NonFinite:
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
         """Return a finding if the loss, a gradient or (on sampled ticks) what is kept between ticks is NaN or Inf."""
-        hit, healthy = ~np.isfinite(now.grad_norms), now.finite and not now.origin
-        if healthy and now.sample is None and not hit.any():
+        healthy = now.finite and not now.origin
+        if healthy and now.sample is None and math.isfinite(sum(now.grad_norms.tolist())):
             return None
+        hit = ~np.isfinite(now.grad_norms)
         ruined = _ruined(now, past)
         if healthy and not hit.any() and not ruined.any():
             return None
@@ -80,6 +81,8 @@ def _ruined(now: Snapshot, past: Past) -> npt.NDArray[np.bool_]:
     if now.sample is None:
         return np.zeros(len(now.anatomy.layers), dtype=np.bool_)
     norms = now.sample.weight_norms
+    if np.isfinite(norms).all():
+        return np.zeros(len(norms), dtype=np.bool_)
     shots = [shot for shot in past.samples if shot.anatomy.layers == now.anatomy.layers]
     earlier = [shot.sample.weight_norms for shot in shots if shot.sample is not None]
     born = np.isfinite(earlier).any(0) if earlier else np.ones_like(norms, dtype=np.bool_)

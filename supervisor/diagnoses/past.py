@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from supervisor.diagnoses.window import Window
 from supervisor.records import Snapshot
 
 CAPACITY: Final = 200  # accepted values per series
@@ -57,6 +58,7 @@ class RobustSeries:
         self.centre = math.nan  # the median; NaN before the first value
         self.scale = math.nan  # the robust standard deviation, 1.4826 * MAD, drift left out
         self._rejected: deque[float] = deque(maxlen=SHIFT)
+        self._ordered, self._moves = Window(CAPACITY), Window(CAPACITY - 1)  # the values, and their steps
         self._fresh = 0  # values accepted since centre and scale were computed
 
     def __len__(self) -> int:
@@ -69,11 +71,9 @@ class RobustSeries:
         return len(self._rejected)
 
     def _refresh(self) -> None:
-        values = np.fromiter(self.values, np.float64, len(self.values))
-        moves = np.abs(values[1:] - values[:-1])
-        self.centre = _median(values)
-        around = _median(np.abs(values - self.centre))
-        steps = _median(moves) / math.sqrt(2.0) if len(values) > REFRESH else around
+        self.centre = self._ordered.median()
+        around = self._ordered.deviation(self.centre)
+        steps = self._moves.median() / math.sqrt(2.0) if len(self.values) > REFRESH else around
         self.scale = MAD_TO_SIGMA * min(around, steps)
         self._fresh = 0
 
@@ -85,23 +85,35 @@ class RobustSeries:
         """Take in `value` if it is finite and usual; return whether it was."""
         if not math.isfinite(value):
             return False
-        if len(self.values) < REFRESH or value <= self.upper(self.z, self.floor):
+        if len(self.values) < REFRESH or value <= self.centre + max(self.z * self.scale, self.floor):
             self._accept(value)
             return True
         self._rejected.append(value)
         if len(self._rejected) == SHIFT:
-            self.values.clear()
-            self.values.extend(self._rejected)
-            self._rejected.clear()
+            level = tuple(self._rejected)
+            self._forget()
+            for rejected in level:
+                self._keep(rejected)
             self._refresh()
         return False
 
     def _accept(self, value: float) -> None:
-        self._rejected.clear()
-        self.values.append(value)
+        if self._rejected:
+            self._rejected.clear()
+        self._keep(value)
         self._fresh += 1
         if self._fresh >= REFRESH or len(self.values) <= 2 * REFRESH:
             self._refresh()
+
+    def _keep(self, value: float) -> None:
+        if self.values:
+            self._moves.add(abs(value - self.values[-1]))
+        self._ordered.add(value)
+        self.values.append(value)
+
+    def _forget(self) -> None:
+        for held in (self.values, self._rejected, self._ordered, self._moves):
+            held.clear()
 
 
 class Past:
@@ -123,11 +135,15 @@ class Past:
         self._standing: dict[tuple[int, float], bool] = {}  # ask the same again and again
         self.non_finite = 0  # ticks in a row, up to the last, with a loss or gradients that were not finite
         self._ill = 0  # ill ticks in a row
+        self._renewals = 0
 
-    def enter(self, era: int) -> None:
-        """Forget the samples of another era: they tell of weights that are no more."""
-        if self.samples and self.samples[-1].era != era:
+    def enter(self, now: Snapshot) -> None:
+        """Forget what tells of weights that are no more: samples of another era, usual norms before a renewal."""
+        if self.samples and self.samples[-1].era != now.era:
             self.samples.clear()
+        if now.renewals != self._renewals:
+            self._renewals = now.renewals
+            self.log_grad_norm = RobustSeries(floor=1.0)
 
     def append(self, now: Snapshot, *, ill: bool = False) -> None:
         """Take in one tick. The usual levels take nothing from ticks that are `ill`, for LONGEST_ILL ticks at most."""

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from supervisor.diagnoses import causes
-from supervisor.diagnoses.depth import MULTIPLYING, chain, fit, log10, through_time
+from supervisor.diagnoses.depth import MULTIPLYING, chain, fit, log10, may_reach, through_time
 from supervisor.diagnoses.past import Past
 from supervisor.records import Cause, Snapshot
 
@@ -133,6 +133,8 @@ def _at_birth(now: Snapshot, past: Past) -> tuple[float, float, float]:
 
 def decades_through_time(shot: Snapshot) -> float:
     """Return by how many decades gradients grow towards the early steps of a recurrent layer; 0 where there is none."""
+    if shot.sample is None or not (shot.sample.time_steps > 1).any():
+        return 0.0
     return max((-d.decades for i in chain(shot) if (d := through_time(shot, i)) is not None), default=0.0)
 
 
@@ -162,6 +164,15 @@ def decades_over_depth(shot: Snapshot) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     back, ahead = fit(log10(shot.sample.flow[rows])), fit(log10(shot.sample.signal[rows]))
     return -back.decades if back else 0.0, ahead.decades if ahead else 0.0, back.r2 if back else 0.0
+
+
+def grown_over_depth(shot: Snapshot, decades: float, straight: float = -math.inf) -> bool:
+    """Return whether gradients grow by at least `decades` towards the input, with an r squared of `straight`."""
+    flow = shot.sample.flow[chain(shot)] if shot.sample is not None else np.zeros(0)
+    if not len(flow) or not may_reach(float(flow.min()), float(flow.max()), decades):
+        return False
+    back, _, r2 = decades_over_depth(shot)
+    return back >= decades and r2 >= straight
 
 
 def suspects(now: Snapshot, past: Past, where: tuple[str, ...]) -> list[Cause]:

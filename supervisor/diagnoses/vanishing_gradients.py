@@ -23,6 +23,7 @@ from supervisor.diagnoses.depth import (
     fit,
     log_gradients,
     main_path,
+    may_reach,
     squashing,
     through_time,
 )
@@ -61,7 +62,8 @@ class VanishingGradients:
             return None
         limit = self.decades * (1.0 if stands == "where it began" else SURE)
         logs = log_gradients(now, past, layers)
-        decay = fit(main_path(logs))
+        path = main_path(logs)  # it only rises
+        decay = fit(path) if may_reach(10.0 ** path[0], 10.0 ** path[-1], limit) else None
         if decay is None or not (decay.decades >= limit and decay.r2 >= self.fit):
             return None
         evidence = {
@@ -85,6 +87,9 @@ class VanishingGradients:
         return Finding("vanishing_gradients", now.tick, now.step, first, severity, evidence=evidence, **found)
 
     def _in_time(self, now: Snapshot, past: Past) -> Finding | None:
+        assert now.sample is not None
+        if not (now.sample.time_steps > 1).any():
+            return None
         decays = {i: decay for i in chain(now) if (decay := through_time(now, i)) is not None}
         hit = {i: d for i, d in decays.items() if d.decades >= self.time_decades and d.r2 >= self.fit}
         if not hit or len(hit) < len(decays) or standing(past, self.time_window) != "where it began":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import chain, count, islice
 from typing import Any
 
+from supervisor.entry.training import Training
 from supervisor.errors import UsageError
 
 
@@ -22,6 +23,14 @@ def groups(data: Iterable[Any], *, steps: int | None, epochs: int | None, accumu
         message = "data: it is empty, there is no first batch. Was an iterator passed that is used up already?"
         raise UsageError(message)
     return chain([first], iter(lambda: list(islice(stream, accumulate)), []))
+
+
+def planned_steps(training: Training) -> int | None:
+    """Return how many optimizer steps a training will take, as far as it can be told beforehand."""
+    if training.steps is not None:
+        return training.steps
+    length = len(training.data) if isinstance(training.data, Sized) else None
+    return None if length is None else -(-length * (training.epochs or 1) // training.accumulate)
 
 
 def _stream(data: Iterable[Any], epochs: int | None) -> Iterator[Any]:

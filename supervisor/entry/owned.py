@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
+from supervisor.checkpoints import BufferGuard
+from supervisor.checkpoints.state import restore_rng, rng_state
 from supervisor.entry.training import TrainFn, kind_of
 from supervisor.errors import NotYetError, TrainStepError
 from supervisor.run import TrainingRun
+from supervisor.verification.branches import trial_passes
 
 _OWN_BACKWARD: Final = (
     "train_fn: it calls backward() itself, but no optimizer step. Leave backward() to the supervisor and return "
@@ -26,6 +30,8 @@ class OwnedForm:
         self.train_fn, self.run = train_fn, run
         self._first = True
         self._untouched = True  # no backward has run yet
+        self.planned: int | None = None  # steps of the whole run, as far as known
+        self.quick_score: Callable[[], float] = lambda: math.nan
 
     def compute(self, batches: list[Any]) -> list[torch.Tensor]:
         """Return the detached losses, one a micro-batch; the gradients hold their mean's."""
@@ -42,6 +48,17 @@ class OwnedForm:
             self._first = False
             return losses
         return [self._backward(batch, len(batches)) for batch in batches]
+
+    def replay(self, batches: list[Any]) -> torch.Tensor:
+        """Run forward only, without gradients; buffers and random numbers return. Return the mean loss."""
+        guard, random = BufferGuard(self.run.model), rng_state(self.run.device)
+        try:
+            with torch.no_grad(), trial_passes():
+                losses = [_value_of(self.train_fn(batch)) for batch in batches]
+        finally:
+            guard.put_back()
+            restore_rng(random)
+        return torch.stack(losses).mean()
 
     def _backward(self, batch: Any, of: int) -> torch.Tensor:  # noqa: ANN401 - a batch may be anything
         loss = loss_of(self.train_fn(batch))
@@ -79,6 +96,18 @@ def _refusing_user_steps() -> Iterator[None]:
 
 def loss_of(result: Any) -> torch.Tensor:  # noqa: ANN401 - what a user's function returned
     """Return the loss in what `train_fn` returned, or raise TrainStepError saying what is wrong with it."""
+    loss = _value_of(result)
+    if not loss.requires_grad:
+        message = (
+            "train_fn: returned a loss that needs no grad, so nothing can be learned from it. Return the loss "
+            "itself, not loss.item() or loss.detach(), and do not compute it under torch.no_grad()"
+        )
+        raise TrainStepError(message)
+    return loss
+
+
+def _value_of(result: Any) -> torch.Tensor:  # noqa: ANN401 - as above
+    """Return the scalar loss in what `train_fn` returned, whether or not it can be learned from."""
     loss = result.get("loss") if isinstance(result, Mapping) else result
     if not isinstance(loss, torch.Tensor):
         where = 'mapping whose "loss" is' if isinstance(result, Mapping) else "value"
@@ -86,11 +115,5 @@ def loss_of(result: Any) -> torch.Tensor:  # noqa: ANN401 - what a user's functi
         raise TrainStepError(message)
     if loss.numel() != 1:
         message = f"train_fn: returned a loss of shape {tuple(loss.shape)}; expected a scalar. Return loss.mean()"
-        raise TrainStepError(message)
-    if not loss.requires_grad:
-        message = (
-            "train_fn: returned a loss that needs no grad, so nothing can be learned from it. Return the loss "
-            "itself, not loss.item() or loss.detach(), and do not compute it under torch.no_grad()"
-        )
         raise TrainStepError(message)
     return loss if loss.ndim == 0 else loss.reshape(())

@@ -7,13 +7,14 @@ nothing and leaves nothing behind. From then on the record is closed on every wa
 from __future__ import annotations
 
 import math
+from itertools import chain, islice
 from typing import Any, Final
 
 import click
 import torch
 
 from supervisor.checkpoints.state import restore_rng
-from supervisor.entry.batches import groups
+from supervisor.entry.batches import groups, planned_steps
 from supervisor.entry.evaluation import Evaluation
 from supervisor.entry.owned import OwnedForm
 from supervisor.entry.progress import Progress
@@ -46,13 +47,16 @@ class Session:
         self.policy = training.policy if isinstance(training.policy, Policy) else Policy.load(training.policy)
         self.run_dir = new_run_dir(training)
         self.run = TrainingRun(training.model, training.optimizers, training.scheduler)
+        self.run.data_control = True
+        self.run.can_rewind = lambda tick: self.supervisor.recent.since(tick) is not None
         self.batches = groups(
             training.data, steps=training.steps, epochs=training.epochs, accumulate=training.accumulate,
         )  # fmt: skip
-        self.form = OwnedForm(training.train_fn, self.run)
         self.evaluation = Evaluation(training.evaluate, training.evaluate_every)
+        self.form = OwnedForm(training.train_fn, self.run)
         self.tape = Tape(self.run_dir, recorders_of(training), self.run.clock)
-        self.supervisor = Supervisor(self.run, self.policy, self.tape)
+        self.form.planned, self.form.quick_score = planned_steps(training), self.evaluation.quick_score
+        self.supervisor = Supervisor(self.run, self.policy, self.tape, self.form)
         self.background = service("background")()
         self.last: Snapshot | None = None
         self.final_loss, self.best_loss = math.nan, math.nan
@@ -79,7 +83,7 @@ class Session:
 
     def _loop(self, progress: Progress) -> tuple[Status, str]:
         end: tuple[Status, str] | None = None
-        for group in self.batches:
+        while (group := self._next()) is not None:
             self.last = now = self.supervisor.step(lambda group=group: self._compute(group), group)  # type: ignore[misc]
             if now.finite:
                 self.final_loss = now.loss
@@ -90,6 +94,15 @@ class Session:
                 break
         self._evaluate(due=self.evaluation.due_at_end(self.run.clock.step))
         return end or ("completed", "the data ended")
+
+    def _next(self) -> list[Any] | None:
+        """Return the batches of the next tick, None at the data's end: what a remedy asked for comes first."""
+        run = self.run
+        if run.rewind is not None:
+            again = self.supervisor.recent.since(run.rewind[0] - 1) or []
+            self.batches = chain(again, self.batches)
+        skipped, run.rewind, run.batches_to_skip = run.batches_to_skip, None, 0
+        return next(islice(self.batches, skipped, None), None)
 
     def _compute(self, group: list[Any]) -> list[torch.Tensor]:
         """Run forward and backward. Until the first loss is known to be one, everything can be and is put back."""
@@ -194,6 +207,7 @@ class Session:
             model_changes=[surgery.change for surgery in self.run.surgeries],
             notes=self.tape.notes,
             evaluations=self.evaluation.history,
+            trial_passes=self.supervisor.prover.passes,
         )
 
 

@@ -99,12 +99,6 @@ class _Check:
         content = dict(self._mapping(name))
         if name == "context":
             return context(self.document, (name,), content)
-        if name == "verify" and "trials" in content:
-            trials = content.pop("trials")
-            if trials is not False:
-                later = "trials are not available in this version. Write `trials: false`"
-                message = later if trials is True else f"expected true or false, found {found(trials)}"
-                self.document.complain((name, "trials"), message)
         return accept(self.document, (name,), content, parameters_of(cls))
 
     def _detect(self) -> dict[str, dict[str, Any] | None]:

@@ -1,32 +1,49 @@
 """Findings and ledger in, decisions out: a pure function of its arguments.
 
-One rung a tick. The most urgent finding is answered first. A rung is passed over when it is forbidden, when its
-budget for this finding is spent, or when it failed on it before. While a rung is on probation its finding is left
-alone. Whatever else is decided, `guard` keeps a non-finite step from being taken.
+One rung a tick. The most urgent finding is answered first. A rung is passed over when it is forbidden, when it does
+not answer this finding, when its budget for it is spent, or when it failed on it before. While a rung is on
+probation its finding is left alone. Whatever else is decided, `guard` keeps a non-finite step from being taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from supervisor.policy.ledger import Incident, Ledger
+from supervisor.policy.ledger import LOST_TRIALS, Incident, Ledger
 from supervisor.policy.model import Policy, Rung, Treatment
-from supervisor.records import PATHOLOGIES, RUINED_STATE, UPSETTING, Decision, Finding
+from supervisor.records import (
+    BAD_DATA,
+    PATHOLOGIES,
+    RUINED_STATE,
+    UPSETTING,
+    WITHIN_THE_TICK,
+    Decision,
+    Finding,
+)
 
 _SKIP: Final = Rung((Treatment("skip_step"),))
 _URGENT: Final = "non_finite"
+_LAST: Final = frozenset({"stop", "advise"})
+
+Choice = tuple[int, Rung, str]
+"""Which rung, the rung itself, and why it is taken."""
 
 
 def decide(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple[Decision, ...]:
     """Return the decisions of one rung, or none. `ledger` already knows the findings."""
     for finding in sorted(findings, key=lambda f: (_urgency(f.pathology), -f.severity)):
-        incident = ledger.incidents[finding.pathology]
-        chosen = _choose(policy, finding, incident, ledger)
+        chosen = next(_choices(policy, finding, ledger), None)
         if chosen is not None:
-            index, rung, why = chosen
-            return _decisions(policy, finding, index, rung, why, ledger)
+            return _decisions(policy, finding, *chosen, ledger)
     return ()
+
+
+def contenders(policy: Policy, finding: Finding, ledger: Ledger) -> list[tuple[Decision, ...]]:
+    """Return the decisions of every rung that `finding` might now be answered with, up to stop and advice."""
+    chosen = itertools.takewhile(lambda choice: not choice[1].remedies <= _LAST, _choices(policy, finding, ledger))
+    return [_decisions(policy, finding, *choice, ledger) for choice in chosen]
 
 
 def guard(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple[Decision, ...]:
@@ -43,19 +60,22 @@ def _urgency(pathology: str) -> int:
     return PATHOLOGIES.index(pathology) if pathology in PATHOLOGIES else len(PATHOLOGIES)
 
 
-def _choose(policy: Policy, finding: Finding, incident: Incident, ledger: Ledger) -> tuple[int, Rung, str] | None:
+def _choices(policy: Policy, finding: Finding, ledger: Ledger) -> Iterator[Choice]:
+    """Yield the rungs that may answer `finding` now, in the order in which they are taken."""
     ladder = policy.respond.get(finding.pathology, ())
     if not ladder:
-        return None
+        return
     skips = finding.pathology == _URGENT and _allows_skip(policy, ladder)
     too_many = skips and ledger.skips_in_a_row >= policy.limits.consecutive_skips
     if too_many and "stop" not in policy.forbid:
         reason = f"{ledger.skips_in_a_row} steps in a row were skipped, the limit is {policy.limits.consecutive_skips}"
-        return len(ladder), Rung((Treatment("stop"),)), reason
+        yield len(ladder), Rung((Treatment("stop"),)), reason
+        return
     waiting = _others_first(finding, ledger) or (
         finding.pathology not in UPSETTING and finding.tick < ledger.quiet_until
     )
-    return None if waiting else _next_rung(policy, ladder, finding, incident, ledger)
+    if not waiting:
+        yield from _rungs(policy, ladder, finding, ledger)
 
 
 def _others_first(finding: Finding, ledger: Ledger) -> bool:
@@ -70,26 +90,38 @@ def _allows_skip(policy: Policy, ladder: Sequence[Rung]) -> bool:
     return "skip_step" in named - policy.forbid
 
 
-def _next_rung(
-    policy: Policy, ladder: Sequence[Rung], finding: Finding, incident: Incident, ledger: Ledger,
-) -> tuple[int, Rung, str] | None:  # fmt: skip
-    spent = ledger.interventions >= policy.limits.interventions
+def _rungs(policy: Policy, ladder: Sequence[Rung], finding: Finding, ledger: Ledger) -> Iterator[Choice]:
+    """Yield the rungs of `ladder` that are left for `finding`; after the last one, advice."""
+    incident = ledger.incidents[finding.pathology]
     start = min(ledger.worked.get(finding.pathology, 0), len(ladder) - 1)
+    bad_data = finding.evidence.get("origin") in BAD_DATA
+    start = start if ladder[start].when.admits(finding) and not bad_data else 0
     for index in range(start, len(ladder)):
-        rung = ladder[index]
-        names = {treatment.remedy for treatment in rung.treatments}
-        if names & policy.forbid or index in incident.failed or incident.used[index] >= rung.budget:
+        if not _left(policy, ladder[index], index, finding, ledger):
             continue
-        if names == {"advise"} and incident.advised:
-            continue
-        if names == {"skip_step"} and finding.evidence.get("origin") in RUINED_STATE:
-            continue  # the next step would start from the same ruined state
-        if spent and names not in ({"stop"}, {"advise"}):
-            continue
-        return index, rung, _why(ladder, index, incident, ledger, finding)
-    if incident.advised or "advise" in policy.forbid:
-        return None
-    return len(ladder), Rung((Treatment("advise"),)), "every rung of the ladder was tried, or is not allowed"
+        if ladder[index].remedies - WITHIN_THE_TICK and finding.tick < incident.wait_until:
+            return  # what might help was tried a moment ago, and did not
+        yield index, ladder[index], _why(ladder, index, incident, ledger, finding)
+    if not (incident.advised or "advise" in policy.forbid):
+        yield len(ladder), Rung((Treatment("advise"),)), "every rung of the ladder was tried, or is not allowed"
+
+
+def _left(policy: Policy, rung: Rung, index: int, finding: Finding, ledger: Ledger) -> bool:
+    """Return whether a rung is allowed, answers this finding, and is not used up."""
+    incident, names, origin = ledger.incidents[finding.pathology], rung.remedies, finding.evidence.get("origin")
+    if names & policy.forbid or not rung.when.admits(finding):
+        return False
+    if finding.pathology == _URGENT and origin in BAD_DATA and names - _LAST:
+        ladder = policy.respond[finding.pathology]
+        if _allows_skip(policy, ladder):
+            return names == {"skip_step"}  # as often as it comes: the data is to blame, not the state
+    if index in incident.failed or incident.used[index] >= rung.budget or incident.lost[index] >= LOST_TRIALS:
+        return False
+    if names == {"advise"}:
+        return not incident.advised
+    if names == {"skip_step"} and origin in RUINED_STATE:
+        return False  # the next step would start from the same ruined state
+    return ledger.interventions < policy.limits.interventions or names == {"stop"}
 
 
 def _why(ladder: Sequence[Rung], index: int, incident: Incident, ledger: Ledger, finding: Finding) -> str:

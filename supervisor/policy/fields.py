@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,7 +21,18 @@ from supervisor.policy.model import Limits, Observe, Verify
 
 BOUNDS: Final[Mapping[type, Mapping[str, Any]]] = {
     Observe: {"activations_every": Annotated[int, Field(ge=1, description="ticks between activation samples")]},
-    Verify: {"probation": Annotated[int, Field(ge=1, description="ticks between applying a rung and its verdict")]},
+    Verify: {
+        "probation": Annotated[int, Field(ge=1, description="ticks between applying a rung and its verdict")],
+        "trials": Annotated[
+            bool, Field(description="whether a rung must first beat doing nothing")
+        ],
+        "trial_steps": Annotated[
+            Annotated[int, Field(ge=4)] | Literal["auto"], Field(description="steps of one branch of a trial")
+        ],
+        "trial_budget": Annotated[
+            float, Field(ge=0, le=1, description="passes of all trials, as a share of those of the run")
+        ],
+    },
     Limits: {
         "interventions": Annotated[int, Field(ge=0, description="rungs applied in a run, reflexes not counted")],
         "cooldown": Annotated[int, Field(ge=0, description="ticks after a verdict before the next rung")],

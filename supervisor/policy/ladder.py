@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from supervisor.causes import CAUSES
 from supervisor.policy.document import Document, KeyPath
 from supervisor.policy.fields import Parameter, found, parameters_of
-from supervisor.policy.model import Rung, Treatment
+from supervisor.policy.model import Rung, Treatment, When
 from supervisor.policy.vocabulary import LATER_KEYS, Vocabulary, unknown
+
+
+@dataclass(frozen=True)
+class RungKeys:
+    """What may stand beside the parameters of any remedy; in a list, it goes for the whole rung."""
+
+    budget: Annotated[int, Field(ge=1, description="how often the rung may be applied to one finding")] = 1
+    cause: Annotated[str | list[str], Field(description="only where one of these is a likely root cause")] = field(
+        default_factory=list
+    )
+    where: Annotated[str, Field(min_length=1, description="only where a layer of this name or pattern is ill")] = ""
+    after_step: Annotated[int, Field(ge=0, description="not before this step")] = 0
+    until_step: Annotated[int | None, Field(ge=0, description="not after this step")] = None
+    min_severity: Annotated[float, Field(ge=0, le=1, description="only findings at least this severe")] = 0.0
+
+
+KEYS: Final = frozenset(one.name for one in fields(RungKeys))
 
 SHAPE: Final = "a remedy (`stop`), a remedy with parameters (`lower_lr: {factor: 0.3}`), or a list of those"
 
@@ -33,8 +54,35 @@ def ladder(document: Document, path: KeyPath, given: Any, vocabulary: Vocabulary
     if not isinstance(given, list):
         document.complain(path, f"expected a list of rungs, found {found(given)}")
         return ()
-    rungs = [_rung(document, (*path, index), item, vocabulary) for index, item in enumerate(given)]
+    rungs = [
+        _rung(document, (*path, index), item, vocabulary)
+        for index, several in enumerate(given)
+        for item in _each(document, (*path, index), several)
+    ]
     return tuple(rung for rung in rungs if rung is not None)
+
+
+def _each(document: Document, path: KeyPath, item: Any) -> list[Any]:  # noqa: ANN401 - plain data
+    """Return the rungs that `item` stands for: `lower_lr: {factor: [0.1, 0.01]}` is one of each value, in order."""
+    parts = item if isinstance(item, list) else [item]
+    several = [
+        (place, remedy, key)
+        for place, part in enumerate(parts)
+        for remedy, params in (part.items() if isinstance(part, dict) else ())
+        for key, value in (params.items() if isinstance(params, dict) else ())
+        if key not in KEYS and isinstance(value, list) and value
+    ]
+    if not several:
+        return [item]
+    if len(several) > 1:
+        document.complain(path, "several values may be given for one parameter of a rung, not for two")
+        return []
+    place, remedy, key = several[0]
+    made = []
+    for value in parts[place][remedy][key]:
+        one = {remedy: {**parts[place][remedy], key: value}}
+        made.append([*parts[:place], one, *parts[place + 1 :]] if isinstance(item, list) else one)
+    return made
 
 
 def _rung(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary) -> Rung | None:  # noqa: ANN401 - plain data
@@ -49,7 +97,8 @@ def _rung(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary) 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         document.complain(path, f"{twice[0]!r} stands twice in one rung")
-    return Rung(treatments, max(rung.budget for rung in rungs)) if rungs else None
+    when = next((rung.when for rung in rungs if rung.when != When()), When())
+    return Rung(treatments, max(rung.budget for rung in rungs), when) if rungs else None
 
 
 def _single(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary) -> Rung | None:  # noqa: ANN401 - plain data
@@ -75,7 +124,7 @@ def _single(document: Document, path: KeyPath, item: Any, vocabulary: Vocabulary
 def _crowded(remedy: str, other: str, vocabulary: Vocabulary) -> str:
     """Return what to say about a second key beside a remedy: mostly a parameter that is not indented enough."""
     known = parameters_of(vocabulary.remedies[remedy]) if remedy in vocabulary.remedies else {}
-    if other in known or other == "budget":
+    if other in known or other in KEYS:
         return f"a parameter of {remedy!r} stands one level deeper: `{remedy}: {{{other}: ...}}`"
     if other in vocabulary.remedies:
         return f"one remedy to an item; several that are tried as one are a list: `[{remedy}, {other}]`"
@@ -85,10 +134,13 @@ def _crowded(remedy: str, other: str, vocabulary: Vocabulary) -> str:
 def _treatment(
     document: Document, path: KeyPath, remedy: str, params: Mapping[str, Any], vocabulary: Vocabulary,
 ) -> Rung:  # fmt: skip
-    budget = params.get("budget", 1)
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        document.complain((*path, "budget"), f"expected a whole number of at least 1, found {found(budget)}")
-        budget = 1
-    own = {key: value for key, value in params.items() if key != "budget"}
-    known = parameters_of(vocabulary.remedies[remedy])
-    return Rung((Treatment(remedy, accept(document, path, own, known)),), budget)
+    stated = {key: value for key, value in params.items() if key in KEYS}
+    keys = accept(document, path, stated, parameters_of(RungKeys))
+    own = {key: value for key, value in params.items() if key not in KEYS}
+    treatment = Treatment(remedy, accept(document, path, own, parameters_of(vocabulary.remedies[remedy])))
+    causes = keys.pop("cause", ())
+    causes = (causes,) if isinstance(causes, str) else tuple(causes)
+    for cause in causes:
+        if cause not in CAUSES:
+            document.complain((*path, "cause"), unknown("cause", cause, CAUSES))
+    return Rung((treatment,), keys.pop("budget", 1), When(cause=causes, **keys))

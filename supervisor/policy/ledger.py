@@ -7,13 +7,14 @@ records alone, so that the same journal read again gives the same ledger and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from supervisor.records import CLIPS, REFLEXES, Decision, Finding, Outcome, Snapshot, Verdict
 
 LASTING: Final = 2  # sightings under a reflex that show that the fault was not in one batch alone
+LOST_TRIALS: Final = 2  # after which a rung is not tried again on a finding
 RELAPSE: Final = 1000  # ticks after a cure within which the same illness is the same incident
 
 
@@ -48,6 +49,8 @@ class Incident:
     failed: set[int] = field(default_factory=set)  # rungs that did not help, or could not be applied
     advised: bool = False
     probation: Probation | None = None
+    lost: Counter[int] = field(default_factory=Counter)  # rung: trials in which doing nothing was as good
+    wait_until: int = 0  # tick: nothing beat doing nothing, so the training is left alone until then
 
 
 class Ledger:
@@ -86,7 +89,7 @@ class Ledger:
         incident = Incident(finding, finding.tick)
         healed, before = self._healed.get(finding.pathology, (0, None))
         if before is not None and finding.tick - healed <= RELAPSE:
-            incident.used, incident.failed = before.used, before.failed
+            incident.used, incident.failed, incident.lost = before.used, before.failed, before.lost
         return incident
 
     def note_decisions(self, decisions: Sequence[Decision]) -> None:
@@ -115,6 +118,16 @@ class Ledger:
         incident.probation = Probation(tuple(decisions), decisions[0].tick, *loss)
         if not incident.probation.reflex:
             self.interventions += 1
+
+    def note_trial(
+        self, pathology: str, tick: int, won: int | None, lost: Iterable[int], refused: Iterable[int], wait: int,
+    ) -> None:  # fmt: skip
+        """Note by rung how a trial ended. Where none won, the training is left alone for `wait` ticks."""
+        incident = self.incidents[pathology]
+        incident.lost.update(lost)
+        incident.failed.update(refused)
+        if won is None:
+            incident.wait_until = tick + wait
 
     def note_verdict(self, verdict: Verdict, cooldown: int) -> None:
         """Note a verdict: a resolved incident is closed, any other climbs the ladder."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from supervisor.policy.context import Context
+from supervisor.policy.context import Context, covers
+from supervisor.records import Finding
 
 _UNDECLARED: Final = Context()
 
@@ -20,12 +21,50 @@ class Treatment:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+SUSPECTED: Final = 0.5  # of the weight of the first cause: another one as likely as that is meant as well
+
+
+@dataclass(frozen=True)
+class When:
+    """Which findings a rung answers. Left out, any."""
+
+    cause: tuple[str, ...] = ()  # one of these is among the likeliest causes
+    where: str = ""  # name or shell pattern: one of the finding's layers lies there
+    after_step: int = 0
+    until_step: int | None = None
+    min_severity: float = 0.0
+
+    def admits(self, finding: Finding) -> bool:
+        """Return whether a rung under these conditions answers `finding`."""
+        if finding.step < self.after_step or (self.until_step is not None and finding.step > self.until_step):
+            return False
+        if self.where and not any(covers(self.where, name) for name in finding.where):
+            return False
+        if self.cause and not set(self.cause) & _suspected(finding):
+            return False
+        return finding.severity >= self.min_severity
+
+
+def _suspected(finding: Finding) -> set[str]:
+    likely = [cause.name for cause in finding.causes if cause.weight >= SUSPECTED * finding.causes[0].weight]
+    return {finding.cause, *likely}
+
+
+_ALWAYS: Final = When()
+
+
 @dataclass(frozen=True)
 class Rung:
     """One or several treatments, applied, judged and undone as one."""
 
     treatments: tuple[Treatment, ...]
     budget: int = 1  # how often it may be applied to one finding
+    when: When = _ALWAYS
+
+    @property
+    def remedies(self) -> frozenset[str]:
+        """The names of its remedies."""
+        return frozenset(treatment.remedy for treatment in self.treatments)
 
     def __str__(self) -> str:
         """Return the names of the remedies, joined by " + "."""
@@ -44,6 +83,9 @@ class Verify:
     """How a remedy is judged."""
 
     probation: int = 50  # ticks between applying a rung and its verdict
+    trials: bool = True  # whether a rung that changes model or course must first beat doing nothing
+    trial_steps: int | Literal["auto"] = "auto"  # of one branch
+    trial_budget: float = 0.15  # passes of all trials, as a share of those of the run
 
 
 @dataclass(frozen=True)

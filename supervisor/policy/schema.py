@@ -8,6 +8,7 @@ from typing import Any, Final
 from supervisor.policy import shipped
 from supervisor.policy.check import LONGEST_LINE, SECTIONS
 from supervisor.policy.fields import parameters_of
+from supervisor.policy.ladder import RungKeys
 from supervisor.policy.vocabulary import REMEDY_NAMES, Vocabulary
 
 Schema = dict[str, Any]
@@ -15,12 +16,6 @@ Schema = dict[str, Any]
 _LINE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": LONGEST_LINE}
 _TREATMENT: Final[Schema] = {"$ref": "#/definitions/treatment"}
 _LADDER: Final[Schema] = {"type": "array", "items": {"$ref": "#/definitions/rung"}}
-_BUDGET: Final[Schema] = {
-    "type": "integer",
-    "minimum": 1,
-    "default": 1,
-    "description": "how often the rung may be applied to one finding",
-}
 
 
 def json_schema(vocabulary: Vocabulary | None = None) -> Schema:
@@ -41,7 +36,7 @@ def json_schema(vocabulary: Vocabulary | None = None) -> Schema:
             "detect": _object({name: _or_null(_fields(cls)) for name, cls in detectors.items()}),
             "respond": _object(dict.fromkeys(detectors, _LADDER)),
             "order": {"const": "policy"},
-            **{name: _or_null(_section(name, cls)) for name, cls in SECTIONS.items()},
+            **{name: _or_null(_fields(cls)) for name, cls in SECTIONS.items()},
             "forbid": {"type": "array", "items": {"enum": sorted({*REMEDY_NAMES, *remedies})}},
         },
         "definitions": {
@@ -64,14 +59,17 @@ def _fields(cls: type) -> Schema:
     return {**_object({name: one.schema for name, one in parameters_of(cls).items()}), "description": summary}
 
 
-def _section(name: str, cls: type) -> Schema:
-    schema = _fields(cls)
-    if name == "verify":
-        schema["properties"]["trials"] = {"const": False}
-    return schema
+def _several(schema: Schema) -> Schema:
+    """Return the schema of parameters each of which may be a list: one rung of each value."""
+    either = {
+        name: {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
+        for name, one in schema["properties"].items()
+    }
+    return {**schema, "properties": either}
 
 
 def _treatments(remedies: Mapping[str, type]) -> Schema:
-    fields = {name: _fields(cls) for name, cls in remedies.items()}
-    budgeted = {name: {**f, "properties": {**f["properties"], "budget": _BUDGET}} for name, f in fields.items()}
+    fields = {name: _several(_fields(cls)) for name, cls in remedies.items()}
+    keys = {name: one.schema for name, one in parameters_of(RungKeys).items()}
+    budgeted = {name: {**f, "properties": {**f["properties"], **keys}} for name, f in fields.items()}
     return {**_object({name: _or_null(f) for name, f in budgeted.items()}), "minProperties": 1, "maxProperties": 1}

@@ -33,7 +33,7 @@ REMEDY_NAMES: Final = (
 """All remedies of the contract."""
 
 LATER_KEYS: Final = frozenset(
-    {"where", "mode", "hold", "min_lr", "skip_batches", "trial_steps", "trial_budget"},
+    {"mode", "hold", "min_lr", "skip_batches"},
 )
 """Keys of the contract that need not be built: where a place does not know them, they are no mistyping."""
 

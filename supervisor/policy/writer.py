@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 
 from supervisor.policy.context import Context
-from supervisor.policy.model import Policy, Rung
+from supervisor.policy.model import Policy, Rung, When
 from supervisor.policy.nodes import CoreResolver
 
 _NEW: Final[dict[Any, Any]] = CoreResolver.yaml_implicit_resolvers
@@ -48,10 +48,16 @@ def _context(context: Context) -> dict[str, Any]:
 def _item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list
     items: list[Any] = []
     for treatment in rung.treatments:
-        budget = {"budget": rung.budget} if rung.budget > 1 and not items else {}
-        params = {**treatment.params, **budget}
+        params = {**treatment.params, **({} if items else _keys(rung))}
         items.append({treatment.remedy: params} if params else treatment.remedy)
     return items[0] if len(items) == 1 else items
+
+
+def _keys(rung: Rung) -> dict[str, Any]:
+    """Return what stands beside the parameters of the rung's first remedy: what differs from the defaults."""
+    stated = {"budget": rung.budget, **dataclasses.asdict(rung.when), "cause": list(rung.when.cause)}
+    defaults = {"budget": 1, **dataclasses.asdict(When()), "cause": []}
+    return {key: value for key, value in stated.items() if value != defaults[key]}
 
 
 def to_yaml(policy: Policy) -> str:

@@ -7,7 +7,17 @@ import json
 from typing import Any, Final
 
 from supervisor.journal import Entry
-from supervisor.recording.incidents import Attempt, Fact, Incident, attempts_of, incidents_of, result_of, runs_of
+from supervisor.recording.incidents import (
+    Attempt,
+    Fact,
+    Incident,
+    attempts_of,
+    course_of,
+    incidents_of,
+    result_of,
+    runs_of,
+)
+from supervisor.recording.trials import cost, headline_of
 from supervisor.recording.wording import became, changes, headline, listing, measured, number, trouble
 
 NOTE_LIMIT: Final = 8000  # characters; MLflow cuts off the rest
@@ -42,6 +52,7 @@ def tags_of(story: Fact) -> dict[str, str]:
         "supervisor.policy": str(story["policy"]),
         "supervisor.interventions": str(len(story["interventions"])),
         "supervisor.pathologies": ",".join(pathologies),
+        "supervisor.trials": str(len(story["trials"])),
         "supervisor.run_dir": str(story["run_dir"]),
     }
 
@@ -81,8 +92,9 @@ def describe(story: Fact, picture: str | None, limit: int = NOTE_LIMIT) -> str:
         lines.append("")
     if picture:
         lines += [f"![timeline]({picture})", ""]
-    decisions = [line for incident in incidents for group in runs_of(incident.attempts) for line in _decision(group)]
+    decisions = [line for incident in incidents for line in _course(incident)]
     lines += ["**Decisions**", "", *decisions, ""] if decisions else []
+    lines += [f"The {cost(story)}; all arms are in trials.json.", ""] if cost(story) else []
     policy, folder = _cell(story["policy"]), _cell(story["run_dir"])
     lines.append(f"Policy {policy}. All decisions are in decisions.json, the record is in {folder}.")
     return _cut(lines, limit)
@@ -94,6 +106,15 @@ def _incident(position: int, incident: Incident) -> str:
     what = f"tick {first['tick']}: {measured(first)}"
     cells = (position, incident.pathology, incident.status, done, first["cause"], what)
     return "| " + " &nbsp; | ".join(_cell(cell) for cell in cells) + " |"  # MLflow sets cells without a gap
+
+
+def _course(incident: Incident) -> list[str]:
+    """Return the trials and decisions of an incident, a bullet each."""
+    lines = []
+    for trials, group in course_of(incident):
+        lines += [f"- tick {trial['tick']}: {_cell(headline_of(trial))}" for trial in trials]
+        lines += _decision(group) if group else []
+    return lines
 
 
 def _decision(group: list[Attempt]) -> list[str]:

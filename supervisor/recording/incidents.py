@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
+
+PROOF: Final = re.compile(r"; trial (\w+): .*", re.DOTALL)
+"""What the reason of a decision tells of the trial that it won; the trial itself tells it better."""
 
 Fact = Mapping[str, Any]
 """A record in plain data, as in the journal and in `Report.to_dict()`."""
@@ -36,8 +40,14 @@ class Attempt:
 
     @property
     def reason(self) -> str:
-        """Why it was chosen; the remedies of one rung share their reason."""
-        return " ".join(dict.fromkeys(str(decision["reason"]) for decision in self.decisions))
+        """Why it was chosen, without the trial that it won; the remedies of one rung share their reason."""
+        return " ".join(dict.fromkeys(PROOF.sub("", str(decision["reason"])) for decision in self.decisions))
+
+    @property
+    def trial(self) -> str:
+        """The id of the trial that it won, or ""."""
+        found = PROOF.search(str(self.decisions[0]["reason"]))
+        return found.group(1) if found else ""
 
     @property
     def applied(self) -> bool:
@@ -62,6 +72,7 @@ class Incident:
     pathology: str
     findings: list[Fact] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    trials: list[Fact] = field(default_factory=list)  # the ended ones
     closed: Fact | None = None  # the verdict that resolved it
 
     @property
@@ -71,11 +82,13 @@ class Incident:
 
     @property
     def status(self) -> str:
-        """What the last attempt came to; "only seen" if nothing was tried."""
+        """What the last attempt came to; "left alone" if trials had no winner, "only seen" if nothing was tried."""
         if self.closed is not None:
             return "resolved"
         groups = list(runs_of(self.attempts))
-        return result_of(groups[-1]).status if groups else "only seen"
+        if groups:
+            return result_of(groups[-1]).status
+        return "left alone" if self.trials else "only seen"
 
 
 def attempts_of(story: Fact) -> list[Attempt]:
@@ -109,6 +122,10 @@ def incidents_of(story: Fact) -> list[Incident]:
             if incident is not None and fact["status"] == "resolved":
                 incident.closed = fact
             continue
+        if kind == "trial":
+            if fact["pathology"] in current:  # always so in a whole journal: a finding opens the incident
+                current[fact["pathology"]].trials.append(fact)
+            continue
         finding = fact if kind == "finding" else fact.decisions[0]["finding"]
         name = (str(finding["pathology"]), int(finding["tick"]))
         # A limit that was left standing may fire after its incident is over: it still belongs to that incident.
@@ -125,10 +142,11 @@ def incidents_of(story: Fact) -> list[Incident]:
 
 
 def _events(story: Fact) -> list[tuple[str, Any]]:
-    """Return what happened by tick; in one tick verdicts come first, a finding before the attempt that answers it."""
-    order = {"verdict": 0, "finding": 1, "attempt": 2}
+    """Return what happened by tick; in one tick verdicts come first, a finding before what answers it."""
+    order = {"verdict": 0, "finding": 1, "trial": 2, "attempt": 3}
     events: list[tuple[int, str, Any]] = [(int(finding["tick"]), "finding", finding) for finding in story["findings"]]
     events += [(int(verdict["tick"]), "verdict", verdict) for verdict in story["verdicts"]]
+    events += [(int(trial["tick"]), "trial", trial) for trial in story["trials"]]
     events += [(attempt.tick, "attempt", attempt) for attempt in attempts_of(story)]
     return [(kind, fact) for _, kind, fact in sorted(events, key=lambda event: (event[0], order[event[1]]))]
 
@@ -146,6 +164,21 @@ def runs_of(attempts: Sequence[Attempt]) -> Iterable[list[Attempt]]:
         group = [attempt]
     if group:
         yield group
+
+
+def course_of(incident: Incident) -> Iterable[tuple[list[Fact], list[Attempt]]]:
+    """Yield the trials held before each group of attempts, and the group; it is empty for what was tried at the last.
+
+    On a device a decision is made ticks after what it answers, so a trial may bear a later tick than its winner.
+    """
+    left = list(incident.trials)
+    for group in runs_of(incident.attempts):
+        proofs = {attempt.trial for attempt in group}
+        before = [trial for trial in left if int(trial["tick"]) <= group[0].tick or trial["id"] in proofs]
+        left = [trial for trial in left if trial not in before]
+        yield before, group
+    if left:
+        yield left, []
 
 
 def result_of(group: Sequence[Attempt]) -> Attempt:

@@ -39,6 +39,7 @@ def _tick_dtype(anatomy: Anatomy) -> np.dtype[Any]:
             ("tick", "<i8"),
             ("step", "<i8"),
             ("era", "<i4"),
+            ("renewals", "<i4"),
             ("origin", "<i1"),
             ("origin_layer", "<i4"),  # -1: none
             ("loss", "<f4"),
@@ -77,7 +78,8 @@ class MetricsWriter:
             self._start_segment(now.anatomy)
         self._anatomy = now.anatomy
         origin = (_ORIGINS.index(now.origin), _index(now.anatomy, now.origin_layer))
-        self._row[()] = (now.tick, now.step, now.era, *origin, now.loss, now.lr, now.grad_norm, now.grad_norms)
+        counts = (now.tick, now.step, now.era, now.renewals)
+        self._row[()] = (*counts, *origin, now.loss, now.lr, now.grad_norm, now.grad_norms)
         self._gathered.append((0, self._row.tobytes()))
         if (sample := now.sample) is not None:
             names = self._sample_dtype.names or ()
@@ -180,6 +182,7 @@ def read_snapshots(run_dir: Path) -> Iterator[Snapshot]:
                 anatomy=anatomy,
                 sample=samples.get(int(row["tick"])),
                 era=int(row["era"]),
+                renewals=int(row["renewals"]),
                 origin=_ORIGINS[int(row["origin"])],
                 origin_layer=anatomy.layers[int(row["origin_layer"])].name if row["origin_layer"] >= 0 else "",
             )

@@ -63,6 +63,8 @@ class MlflowRecorder:
         kind = entry["kind"]
         if kind == "evaluation":
             self._queue.extend(self._points.evaluation(entry))
+        if kind == "trial":
+            self._queue.extend(self._points.trial(entry))
         if kind == "outcome" and intervened(entry["remedy"], entry["status"], entry["changes"]):
             self._points.interventions += 1
         if kind == "decision":

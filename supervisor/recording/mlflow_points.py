@@ -28,6 +28,7 @@ class Points:
         self.expected = expected  # ticks
         self.non_finite = 0  # ticks
         self.interventions = 0
+        self.trial_passes = 0
         self._thinner: Thinner[tuple[Snapshot, int]] = Thinner(expected)
         self._dead: Point | None = None
         self._keys: dict[str, str] = {}  # layer: its metric
@@ -55,6 +56,14 @@ class Points:
         """Return an evaluation's metrics."""
         metrics, stamp = entry.get("metrics", {}), round(entry["time"] * 1000)
         return _finite((key(f"eval/{name}"), value, stamp, entry["tick"]) for name, value in metrics.items())
+
+    def trial(self, entry: Entry) -> list[Point]:
+        """Return what all trials cost so far, once one has ended."""
+        if entry["phase"] != "ended":
+            return []
+        self.trial_passes += entry["passes"]
+        stamp = round(entry["time"] * 1000)
+        return [("supervisor/trial_passes", float(self.trial_passes), stamp, entry["tick"])]
 
     def _points(self, now: Snapshot, stamp: int, *, layers: bool) -> list[Point]:
         figures = {

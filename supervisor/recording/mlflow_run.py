@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from supervisor.journal import FILE_NAME, Entry
+from supervisor.recording import trials
 from supervisor.recording.description import beneath, params_of, table_of, tags_of
 from supervisor.recording.incidents import Fact
 from supervisor.recording.mlflow_points import Point
@@ -35,6 +36,7 @@ class MirrorRun:
         self.owned = chosen is None
         self._client: MlflowClient | None = None
         self._introduced = False
+        self._tables: list[dict[str, str]] = []  # what the run lists as tables
         self._pictured = False
 
     @property
@@ -59,23 +61,28 @@ class MirrorRun:
         self.experiment_id = run.info.experiment_id
         # A parameter cannot change: what an earlier supervised training wrote into this run stays.
         params = {name: value for name, value in params_of(self.start).items() if name not in run.data.params}
-        tags = {"supervisor.status": "running", "supervisor.run_dir": str(self.run_dir), TABLES_TAG: self._tables(run)}
+        self._tables = json.loads(run.data.tags.get(TABLES_TAG, "[]"))
+        tags = {"supervisor.status": "running", "supervisor.run_dir": str(self.run_dir)}
+        tags |= self._listed("decisions.json")
         self.client.log_batch(run_id, params=[Param(*item) for item in params.items()], tags=_tags(tags))
         self.client.log_text(run_id, str(self.start.get("policy_yaml", "")), "policy.yaml")
         self._introduced = True
 
-    @staticmethod
-    def _tables(run: Any) -> str:  # noqa: ANN401 - mlflow's Run
-        listed = json.loads(run.data.tags.get(TABLES_TAG, "[]"))
-        ours = {"path": "decisions.json", "type": "table"}
-        return json.dumps(listed if ours in listed else [*listed, ours])
+    def _listed(self, path: str) -> dict[str, str]:
+        """Return the tag by which MLflow knows its tables, with `path` among them."""
+        ours = {"path": path, "type": "table"}
+        self._tables += [] if ours in self._tables else [ours]
+        return {TABLES_TAG: json.dumps(self._tables)}
 
     def tell(self, story: Fact, extra: dict[str, str]) -> None:
-        """Send the story as it stands: tags, description, and the table of decisions."""
+        """Send the story as it stands: tags, description, the tables of decisions and of trials."""
         run_id = self.ensure()
         picture = f"/get-artifact?path=timeline.png&run_uuid={run_id}" if self._pictured else None
         existing = "" if self.owned else self.client.get_run(run_id).data.tags.get(NOTE_TAG, "")
         self.client.log_dict(run_id, table_of(story), "decisions.json")
+        if story["trials"]:
+            self.client.log_dict(run_id, trials.table_of(story), "trials.json")
+            extra = extra | self._listed("trials.json")
         note = {NOTE_TAG: beneath(existing, story, picture)}
         self.client.log_batch(run_id, tags=_tags(tags_of(story) | extra | note))
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from supervisor.journal import Entry, read_journal
-from supervisor.recording.incidents import Attempt, Fact, Incident, incidents_of, result_of, runs_of
+from supervisor.recording.incidents import Attempt, Fact, Incident, course_of, incidents_of, result_of
 from supervisor.recording.review import story_of
 from supervisor.recording.timeline import draw_timeline
+from supervisor.recording.trial_page import trial_html
+from supervisor.recording.trials import cost
 from supervisor.recording.wording import (
     became,
     changes,
@@ -63,6 +65,7 @@ def write_page(run_dir: Path, out: Path, story: Fact | None = None) -> Path:
         _facts(story, start),
         "<h2>What happened</h2>",
         *([_incident(n, incident) for n, incident in enumerate(incidents, 1)] or ["<p>Nothing had to be done.</p>"]),
+        f"<p>{escape(cost(story).capitalize())}.</p>" if cost(story) else "",
         _notes(entry for entry in entries if entry["kind"] == "note"),
         _changes(story),
         _fold("Policy, with everything it inherits", str(start.get("policy_yaml", ""))),
@@ -85,7 +88,8 @@ def _picture(run_dir: Path, story: Fact) -> str:
         data = base64.b64encode(path.read_bytes()).decode("ascii")
     told = f"Loss and gradient norm over {counted(int(story['ticks']), 'tick')}, interventions marked"
     hint = "A line marks an intervention, a shaded stretch its probation; ✓ resolved, ✗ persisted, ✗✗ worsened."
-    caption = f'<figcaption class="soft">{hint}</figcaption>' if story["decisions"] else ""
+    tried = " A triangle marks a trial: filled where a rung beat doing nothing." if story["trials"] else ""
+    caption = f'<figcaption class="soft">{hint}{tried}</figcaption>' if story["decisions"] or tried else ""
     return f'<figure><img alt="{told}" src="data:image/png;base64,{data}">{caption}</figure>'
 
 
@@ -120,9 +124,9 @@ def _incident(position: int, incident: Incident) -> str:
         ("over", _over(incident)),
         ("layers", listing((name or "(the model itself)" for name in first["where"]), most=12)),
     ]
-    attempts = [_attempt(group) for group in runs_of(incident.attempts)]
+    course = [html for trials, group in course_of(incident) for html in (*map(trial_html, trials), _attempt(group))]
     head = f"<h3>{position}. {escape(incident.pathology)}</h3>{_status(incident.status)}"
-    return f"<article><header>{head}</header>{_story(told)}{''.join(attempts)}</article>"
+    return f"<article><header>{head}</header>{_story(told)}{''.join(course)}</article>"
 
 
 def _over(incident: Incident) -> str:
@@ -132,12 +136,14 @@ def _over(incident: Incident) -> str:
 
 
 def _attempt(group: list[Attempt]) -> str:
+    if not group:
+        return ""
     first, last = group[0], group[-1]
     times = f", {len(group)} times to tick {last.tick}" if len(group) > 1 else ""
     params = {decision["remedy"]: decision["params"] for decision in first.decisions if decision["params"]}
     told = [
         ("done", f"tick {first.tick}: {first.remedies}{times} (rung {first.rung + 1})"),
-        ("why", first.reason),
+        ("why", first.reason + (f"; it won trial {first.trial}" if first.trial else "")),
         ("with", "; ".join(f"{remedy} {json.dumps(given)}" for remedy, given in params.items())),
         ("changed", changes(first, most=8)),
         ("not done", trouble(first)),

@@ -37,6 +37,8 @@ class Report:
     model_changes: list[Mapping[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what else a reader should know
     evaluations: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    trials: list[Mapping[str, Any]] = field(default_factory=list)  # those that ended, as the journal holds them
+    trial_passes: int = 0  # forward and backward passes that trials took, beside the ticks
     result: Any = None  # what train_fn returned, in the whole form
 
     @property

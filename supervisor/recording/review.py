@@ -22,7 +22,7 @@ _RECORDS: Final = {"finding": "findings", "decision": "decisions", "outcome": "o
 _LISTS: Final = {**_RECORDS, "model_change": "model_changes", "evaluation": "evaluations"}
 _SCALARS: Final = (
     "status", "health", "ticks", "steps", "final_loss", "best_loss", "stop_reason", "policy", "run_id", "tracking_uri",
-    "how_to_open",
+    "how_to_open", "trial_passes",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def story_of(run_dir: Path) -> dict[str, Any]:
 
     A run without an end line has the status "running or killed", and its figures come from `metrics/`.
     """
-    story: dict[str, Any] = {name: [] for name in (*_LISTS.values(), "notes")}
+    story: dict[str, Any] = {name: [] for name in (*_LISTS.values(), "notes", "trials")}
     start: Entry = {}
     end: Entry | None = None
     for entry in read_journal(run_dir):
@@ -40,6 +40,8 @@ def story_of(run_dir: Path) -> dict[str, Any]:
             story["notes"].append(entry["text"])
         elif kind == "model_change":
             story["model_changes"].append(entry["change"])
+        elif kind == "trial" and entry["phase"] == "ended":
+            story["trials"].append(_facts(entry))
         elif kind in _LISTS:
             story[_LISTS[kind]].append(_facts(entry))
         elif kind == "start":
@@ -54,6 +56,7 @@ def story_of(run_dir: Path) -> dict[str, Any]:
         "run_id": None,
         "tracking_uri": None,
         "how_to_open": "",
+        "trial_passes": sum(trial["passes"] for trial in story["trials"]),
     }
     if end is None:
         return story | _so_far(run_dir, story)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from supervisor.recording.incidents import Attempt, Fact, Incident, incidents_of, result_of, runs_of
+from collections import Counter
+
+from supervisor.recording.incidents import Attempt, Fact, Incident, course_of, incidents_of, result_of
+from supervisor.recording.trials import cost, headline_of, rest_of
 from supervisor.recording.wording import became, changes, counted, headline, seen, suspected, trouble, why
 
 
 def tell(story: Fact) -> str:
     """Return the story of a run; `story` is what `Report.to_dict()` gives."""
-    lines = [headline(story), *(f"note: {note}" for note in story.get("notes", ()))]
+    lines = [headline(story), *_notes(story)]
     for number, incident in enumerate(incidents_of(story), start=1):
         lines += ["", *_incident(number, incident)]
     if story["model_changes"]:
@@ -22,7 +25,15 @@ def tell(story: Fact) -> str:
         lines.append(f"MLflow run {story['run_id']}")
     if story.get("how_to_open"):
         lines.append(story["how_to_open"])
+    if spent := cost(story):
+        lines.append(spent)
     return "\n".join(lines)
+
+
+def _notes(story: Fact) -> list[str]:
+    """Return the notes; one that came again and again is told once."""
+    times: Counter[str] = Counter(story["notes"])
+    return [f"note: {note}" + (f" ({n} times)" if n > 1 else "") for note, n in times.items()]
 
 
 def _incident(number: int, incident: Incident) -> list[str]:
@@ -34,11 +45,16 @@ def _incident(number: int, incident: Incident) -> list[str]:
         f"   tick {first['tick']}: {seen(first)}{repeated}",
         f"   suspected cause: {suspected(first)}",
     ]
-    for group in runs_of(incident.attempts):
-        lines += _attempts(group)
+    for trials, group in course_of(incident):
+        lines += [line for trial in trials for line in _trial(trial)]
+        lines += _attempts(group) if group else []
     if incident.closed is not None and not incident.closed["decisions"]:
         lines.append(f"   over at tick {incident.closed['tick']}: {incident.closed['reason']}")
     return lines
+
+
+def _trial(trial: Fact) -> list[str]:
+    return [f"   tick {trial['tick']}: {headline_of(trial)}", *(f"      {line}" for line in rest_of(trial))]
 
 
 def _attempts(group: list[Attempt]) -> list[str]:

@@ -110,14 +110,24 @@ def _loss(ax: Axes, curves: dict[str, Array], story: Fact) -> None:
             zorder=4,
             clip_on=False,
         )
+    _trials(ax, story)
     bad = ticks[~(np.isfinite(loss) & np.isfinite(curves["grad_norm"]))]
     if len(bad):
         places = np.full(len(bad), 0.04)
         ax.plot(bad, places, "x", color=VERMILION, ms=7, mew=2, transform=ax.get_xaxis_transform(), label="not finite")
     if not len(ticks):
         ax.text(0.5, 0.5, "no ticks recorded", transform=ax.transAxes, ha="center")
-    if points or len(bad):
+    if points or len(bad) or story["trials"]:
         ax.legend(loc="best", fontsize=8, framealpha=0.9)
+
+
+def _trials(ax: Axes, story: Fact) -> None:
+    """Mark trials at the upper edge: filled where a rung won, hollow where nothing beat doing nothing."""
+    for won, face, label in ((True, BLUE, "trial, a rung won"), (False, "white", "trial, none won")):
+        ticks = [trial["tick"] for trial in story["trials"] if (trial["winner"] is not None) == won]
+        if ticks:
+            places = ax.get_xaxis_transform()
+            ax.plot(ticks, [0.97] * len(ticks), "v", ms=7, mfc=face, mec=BLUE, zorder=5, label=label, transform=places)
 
 
 def _has_loss(evaluation: Fact) -> bool:

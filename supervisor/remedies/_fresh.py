@@ -1,11 +1,13 @@
 """Fresh initial values by layer kind and by the activation that follows.
 
 He normal, fan-in, before rectifiers (He et al., 2015); Glorot uniform before squashing functions and where no
-activation follows (Glorot & Bengio, 2010); orthogonal recurrent matrices (Saxe et al., 2014); a forget gate that
-starts open (Jozefowicz et al., 2015).
+activation follows (Glorot & Bengio, 2010); LeCun normal before SELU (Klambauer et al., 2017); orthogonal recurrent
+matrices (Saxe et al., 2014); a forget gate that starts open (Jozefowicz et al., 2015).
 """
 
 from __future__ import annotations
+
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from supervisor.activations import SQUASHING
 from supervisor.records import Anatomy
 
+_SLOPES: Final = {"leaky_relu": 0.01, "prelu": 0.25}  # over the negative half line, as they start
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _UNTOUCHED = (nn.Embedding, nn.EmbeddingBag, ParametrizationList)
 
@@ -53,10 +56,19 @@ def weight(like: Tensor, function: str | None, *, transposed: bool = False) -> T
     value = _empty(like)
     if function is None or function in SQUASHING:
         nn.init.xavier_uniform_(value)
-    elif function == "leaky_relu":
-        nn.init.kaiming_normal_(value, a=0.01, mode="fan_out" if transposed else "fan_in", nonlinearity="leaky_relu")
     else:
-        nn.init.kaiming_normal_(value, mode="fan_out" if transposed else "fan_in", nonlinearity="relu")
+        slope = 1.0 if function == "selu" else _SLOPES.get(function, 0.0)
+        mode: Literal["fan_in", "fan_out"] = "fan_out" if transposed else "fan_in"
+        nn.init.kaiming_normal_(value, a=slope, mode=mode, nonlinearity="leaky_relu")
+    return value.to(like.dtype)
+
+
+@torch.no_grad()
+def orthogonal(like: Tensor) -> Tensor:
+    """Return fresh values for a recurrent matrix (k * units, units): k orthogonal blocks, one below another."""
+    value = _empty(like)
+    for block in value.split(like.shape[1]):
+        nn.init.orthogonal_(block)
     return value.to(like.dtype)
 
 

@@ -15,6 +15,9 @@ from supervisor.run import TrainingRun
 _STARTS: Final[dict[str, float | None]] = {"mu_product": 1.0, "mu": 1.0, "step_size": None, "eta": None}
 """Optimizer state that does not start at zero (NAdam, ASGD, Rprop); None: a rate of its own, left as it is."""
 
+_SQUARES: Final = frozenset({"exp_avg_sq", "max_exp_avg_sq", "square_avg"})
+"""Running means of squared gradients, which the step is divided by the root of."""
+
 
 class Keep:
     """Copies of parameters, buffers and optimizer state, taken before a remedy writes into them.
@@ -60,12 +63,19 @@ def restart_moments(run: TrainingRun, parameter: nn.Parameter) -> None:
 
 @torch.no_grad()
 def write_where(run: TrainingRun, parameter: Tensor, mask: Tensor, values: Tensor | float) -> None:
-    """Set `parameter` to `values` where `mask` (of its shape) holds; the moments of those elements become zero."""
+    """Set `parameter` to `values` where `mask` (of its shape) holds; the optimizer starts anew for those elements.
+
+    Adam's step count is one for the whole parameter and long past its bias correction, so a second moment of zero would
+    make the steps of new elements up to 6.5 times too large for a thousand steps (betas 0.9, 0.999). Theirs starts at
+    the mean of the others', where a corrected one would be soon; all else that has a value by element at zero.
+    """
     fresh = torch.as_tensor(values, dtype=parameter.dtype, device=parameter.device)
     parameter.copy_(torch.where(mask, fresh, parameter))
-    for value in run.state_of(cast("nn.Parameter", parameter)).values():
+    others = (~mask).sum().clamp(min=1)
+    for key, value in run.state_of(cast("nn.Parameter", parameter)).items():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
-            value.masked_fill_(mask, 0)
+            usual = value.masked_fill(mask, 0).float().sum() / others if key in _SQUARES else 0.0
+            value.copy_(torch.where(mask, torch.as_tensor(usual, dtype=value.dtype, device=value.device), value))
 
 
 def void(run: TrainingRun, why: str) -> Callable[[], None]:

@@ -3,6 +3,8 @@
 A dead unit contributes nothing, so its incoming weights may be drawn anew as long as its outgoing weights start at
 zero: whoever reads it learns first whether it is of use. Towards units that are themselves dead the outgoing
 weights stay, else a stack of dead layers could never live again; those units' own outgoing weights are zero.
+Readers are Linear, Conv, recurrent (each gate's input weights) and attention layers (query, key and value). Adam counts
+steps by parameter, not by row: what `write_where` does about that is said there.
 Where a unit is also read past its consumers (a residual stream) or normalized together with others (layer norm)
 the function moves a little.
 """
@@ -29,6 +31,15 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, eq=False)
+class _Reader:
+    """A layer that reads the units: its matrices of one column an input, and how many inputs there are."""
+
+    matrices: tuple[nn.Parameter, ...]
+    width: int
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class _Revival:
     """The dead units of one layer, and everything their new life touches."""
 
@@ -37,13 +48,13 @@ class _Revival:
     function: str
     dead: Tensor  # (units,) bool
     norm: nn.Module | None
-    readers: dict[str, _Layer]
+    readers: dict[str, _Reader]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         for module in (self.layer, *([self.norm] if self.norm else [])):
             yield from module.parameters(recurse=False)
         for reader in self.readers.values():
-            yield from reader.parameters(recurse=False)
+            yield from reader.matrices
 
 
 @REMEDIES.register("reinit_dead_units")
@@ -130,21 +141,39 @@ def _dead(run: TrainingRun, sites: list[Site], layer: _Layer) -> Tensor:
     return dead
 
 
-def _reader(run: TrainingRun, source: str, layer: _Layer, name: str) -> _Layer:
+def _reader(run: TrainingRun, source: str, layer: _Layer, name: str) -> _Reader:
     """Return the layer `name` that reads the units. Refused where their columns cannot be told or written."""
-    reader = layer_module(run, name)
-    if {site.producer for site in run.anatomy.sites if name in site.consumers} != {source}:
+    module = layer_module(run, name)
+    sources = {site.producer for site in run.anatomy.sites if name in site.consumers}
+    if sources - ({name} - {source}) != {source}:  # what it reads of itself are its own gates
         message = f"{name} reads the units of other layers too"
         raise RemedyRefused(message)
-    if not isinstance(reader, _LAYERS) or not any(reader.weight is p for p in run.parameters):
-        message = f"{name}, which reads its units, is frozen or neither Linear nor Conv"
+    reader, trained = _columns(module), {id(p) for p in run.parameters}
+    if not reader.matrices or not {id(p) for p in reader.matrices} <= trained:
+        message = f"{name}, which reads its units, is frozen or not Linear, Conv, recurrent or attention"
         raise RemedyRefused(message)
-    units, width = layer.weight.shape[0], reader.in_features if isinstance(reader, nn.Linear) else reader.in_channels
-    flattened = not isinstance(layer, nn.Linear) and isinstance(reader, nn.Linear) and width % units == 0
-    if width != units and not flattened:
-        message = f"{name} reads {width} inputs, which are not its {units} units"
+    units = layer.weight.shape[0]
+    flattened = not isinstance(layer, nn.Linear) and isinstance(module, nn.Linear) and reader.width % units == 0
+    if reader.width != units and not flattened:
+        message = f"{name} reads {reader.width} inputs, which are not its {units} units"
         raise RemedyRefused(message)
     return reader
+
+
+def _columns(module: nn.Module | None) -> _Reader:
+    """Return the matrices of `module` that have a column for each input: none where it is of another kind."""
+    named = dict(module.named_parameters(recurse=False)) if module is not None else {}
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        first = ("weight_ih", "weight_ih_l0", "weight_ih_l0_reverse")
+        return _Reader(tuple(named[n] for n in first if n in named), module.input_size)
+    if isinstance(module, nn.MultiheadAttention):
+        return _Reader(tuple(named[n] for n in ("in_proj_weight",) if n in named), module.embed_dim)
+    weight = (named["weight"],) if "weight" in named else ()
+    if isinstance(module, nn.Linear):
+        return _Reader(weight, module.in_features)
+    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return _Reader(weight, module.in_channels, module.groups)
+    return _Reader((), 0)
 
 
 def _norm_behind(run: TrainingRun, producer: str, layer: _Layer) -> nn.Module | None:
@@ -173,12 +202,11 @@ def _renew_incoming(run: TrainingRun, revival: _Revival) -> None:
             buffer.masked_fill_(dead, 1.0 if name == "running_var" else 0.0)
 
 
-def _zero_outgoing(run: TrainingRun, reader: _Layer, dead: Tensor, reborn: Tensor | None) -> None:
+def _zero_outgoing(run: TrainingRun, reader: _Reader, dead: Tensor, reborn: Tensor | None) -> None:
     """Zero the weights from `dead` units to those rows of `reader` that are not themselves `reborn`."""
-    matrix = reader.weight
-    groups = 1 if isinstance(reader, nn.Linear) else reader.groups
-    live = torch.ones(matrix.shape[0], dtype=torch.bool, device=matrix.device) if reborn is None else ~reborn
-    units = dead.numel() // groups
-    taps = math.prod(matrix.shape[1:]) // units  # kernel positions, or the pixels of a flattened channel
-    mask = live.view(groups, -1, 1, 1) & dead.view(groups, 1, units, 1)
-    write_where(run, matrix, mask.expand(-1, -1, -1, taps).reshape(matrix.shape), 0.0)
+    groups, units = reader.groups, dead.numel() // reader.groups
+    for matrix in reader.matrices:
+        live = torch.ones(matrix.shape[0], dtype=torch.bool, device=matrix.device) if reborn is None else ~reborn
+        taps = math.prod(matrix.shape[1:]) // units  # kernel positions, or the pixels of a flattened channel
+        mask = live.view(groups, -1, 1, 1) & dead.view(groups, 1, units, 1)
+        write_where(run, matrix, mask.expand(-1, -1, -1, taps).reshape(matrix.shape), 0.0)

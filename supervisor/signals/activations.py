@@ -5,10 +5,8 @@ TorchFunctionMode around the forward, with torch's global module hooks telling w
 are installed on sampled ticks only, so nothing hangs on the modules: copies and saved models carry nothing along,
 and the ticks in between cost nothing.
 
-While it watches, tensors carry tags: the layer they stem from, and the activations whose units they still show; what
-is computed from parameters alone (a transposed, cast or normalized weight) carries the name of the layer that owns
-them. An activation whose tag reaches a weight, trained or frozen, is hidden; one that is multiplied with another
-computed tensor is a gate.
+What each call was found to be (see `understanding`) is kept in a score; a network that does not change is followed by
+it, and only measured (see `score`).
 """
 
 from __future__ import annotations
@@ -16,53 +14,41 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from supervisor.activations import (
-    ADDITIONS,
-    ELEMENTWISE,
-    MULTIPLICATIONS,
-    SOFTMAXES,
-    SQUASHING,
-    function_name,
-    is_activation_module,
-)
-from supervisor.records import Site
+from supervisor.records import FloatArray, Site
+from supervisor.signals.figures import Reading
 from supervisor.signals.flow import FlowProbe
-from supervisor.signals.gates import layer_gates, squashed_within, squashes_within
-from supervisor.signals.tags import LAYER, SITES, sites_of, stem_of, tag, tensors_in, untag
-from supervisor.signals.watched import Key, Watched, figures_of
-from supervisor.signals.wiring import Ownership, misfit
+from supervisor.signals.gates import layer_gates, squashed_within
+from supervisor.signals.score import Call, Score
+from supervisor.signals.silence import Silence
+from supervisor.signals.tags import tensors_in, untag
+from supervisor.signals.understanding import Understanding
+from supervisor.signals.watched import Key
 
-
-@dataclass
-class _Frame:
-    """A module whose forward is running."""
-
-    path: str
-    activation: bool
-    foreign: bool = False  # no part of the model: a teacher, a frozen backbone beside it, a criterion
-    counts: dict[str, int] = field(default_factory=dict)
+Args = tuple[Any, ...]
+Named = dict[str, Any]
 
 
 class _Watch(TorchFunctionMode):
-    def __init__(self, probe: ActivationProbe) -> None:
+    """Hands on every call of torch that is made inside."""
+
+    def __init__(self, saw: Callable[..., None]) -> None:
         super().__init__()
-        self.probe = probe
+        self.saw = saw
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: object, args: Args = (), kwargs: Named | None = None,
     ) -> Any:  # noqa: ANN401 - whatever func returns  # fmt: skip
         out = func(*args, **(kwargs or {}))
         if torch.compiler.is_compiling():
             return out  # what is compiled is not looked into
-        self.probe.saw(func, args, kwargs or {}, out)
+        self.saw(func, args, kwargs or {}, out)
         return out
 
 
@@ -72,24 +58,21 @@ def _compiled_frames() -> int:
     return sum(dynamo.counters["frames"].values()) if dynamo is not None else 0
 
 
-OUTSIDE: Final = "(train_fn)"
-"""The owner of what is called outside any module's forward: it can be watched, not swapped."""
-
-
 class ActivationProbe:
     """The sites of a model, learned and measured on sampled forwards."""
 
-    def __init__(self, model: nn.Module, owner_of: dict[int, str]) -> None:
-        """`owner_of` maps id(parameter) to the path of the module that owns it; frozen ones too."""
-        self.model, self.ownership, self.flow = model, Ownership(owner_of), FlowProbe()
-        self.layer_order: dict[str, int] = {}  # owner: place in the order of first use
-        self._convolutions: set[str] = set()
-        self._watched: dict[Key, Watched] = {}
-        self._stack: list[_Frame] = []
-        self._paths: dict[int, str] = {}
-        self._skips: set[frozenset[str]] = set()  # pairs of layers whose outputs are summed
-        self.mismatch = ""  # where output and loss do not fit
+    def __init__(self, model: nn.Module, owner_of: dict[int, str], *, follow: bool = False) -> None:
+        """`owner_of` maps id(parameter) to the path of the module that owns it; frozen ones too.
+
+        `follow`: a forward pass that was seen before may be followed by its score, and is not looked at anew.
+        """
+        self.model, self.known, self.flow = model, Understanding(owner_of), FlowProbe()
+        self.score, self.silence = Score(readable=follow), Silence()
+        self.ownership, self.layer_order = self.known.ownership, self.known.layer_order
+        self._begins = False  # a forward pass of the model has begun, and made no call yet
         self.compiled = False  # whether torch.compile was at work: then nothing is watched any more
+        self.followed = False  # whether the last watch saw what had been seen before, and no more
+        self.complete = True  # False: the last watch was given up
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -99,149 +82,123 @@ class ActivationProbe:
         eight: so where anything was compiled during a watch, there is no other.
         """
         self.flow.begin()
+        self.complete, self.followed = True, False
         if self.compiled:
             yield
             return
-        frames = _compiled_frames()
-        modules = list(self.model.named_modules())
-        self._paths = {id(module): path for path, module in modules}
-        self.ownership.begin(modules)
-        self._stack = [_Frame(OUTSIDE, activation=False)]
+        frames, trusted = _compiled_frames(), self.score.trusted()
+        self.score.begin()
+        with _Watch(self._follow) if trusted else self._looking():
+            yield
+        self.compiled = _compiled_frames() > frames
+        if not trusted:
+            self.score.noted()
+        else:
+            self.followed = self.complete = self.score.followed()
+            if not self.complete:
+                self._give_up()
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Look at every call in full."""
+        self.known.begin(self.model)
         with ExitStack() as stack:
             stack.callback(untag, self.model)
             stack.callback(register_module_forward_pre_hook(self._enter).remove)
             stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
-            stack.enter_context(_Watch(self))
+            stack.enter_context(_Watch(self.saw))
             yield
-        self.compiled = _compiled_frames() > frames
-        for site in self._watched.values():
-            site.close_sample()
 
     def _enter(self, module: nn.Module, inputs: Any) -> Any:  # noqa: ANN401 - what the module is given, or None
         if torch.compiler.is_compiling():
             return None
-        foreign = id(module) not in self._paths
-        path = self._paths.get(id(module), self._stack[-1].path)
-        if module is self.model:
-            self.flow.begin_forward()
-        self._stack.append(_Frame(path, is_activation_module(module), foreign))
-        return None if foreign or not isinstance(module, nn.RNNBase) else self._enter_recurrent(module, path, inputs)
+        self._begins = self._begins or module is self.model
+        path = self.known.enter(module)
+        if path is None or not isinstance(module, nn.RNNBase):
+            return None
+        return self._enter_recurrent(module, path, inputs)
 
     def _enter_recurrent(self, module: nn.RNNBase, path: str, inputs: Any) -> Any:  # noqa: ANN401
         """Watch the gradient that arrives at each step of time. Raw inputs get a leaf of their own to see it by."""
+        self.score.readable = False  # what is seen here is seen by a hook alone
         steps = inputs[0] if inputs else None
         if not isinstance(steps, torch.Tensor) or not torch.is_grad_enabled():
             return None  # packed sequences, or no gradient to see
         with torch._C.DisableTorchFunction():  # noqa: SLF001 - the watch must not see its own calls
             for function, out in layer_gates(module, steps):
-                self._take((path, function, path), out, gate=True, hidden=True)
+                self._squashed((path, function, path), out)
             given = steps if steps.requires_grad else steps.detach().requires_grad_()
             self.flow.through_time(path, given, batch_first=module.batch_first)
         return None if given is steps else (given, *inputs[1:])
 
     def _leave(self, _module: nn.Module, _inputs: Any, _out: Any) -> None:  # noqa: ANN401
         if not torch.compiler.is_compiling():
-            self._stack.pop()
+            self.known.leave()
 
-    def saw(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:  # noqa: ANN401
+    def _follow(self, func: Callable[..., Any], args: Args, kwargs: Named, out: Any) -> None:  # noqa: ANN401
+        call = self.score.follow(func, args, out)
+        if call is not None:
+            self._measure(call, args, kwargs, out if isinstance(out, torch.Tensor) else next(tensors_in((out,))))
+
+    def _give_up(self) -> None:
+        """Leave this sample out: what was seen of it is not the whole."""
+        for site in self.known.watched.values():
+            site.slopes, site.last = [], None
+
+    def saw(self, func: Callable[..., Any], args: Args, kwargs: Named, out: Any) -> None:  # noqa: ANN401
         """Take in one call of the forward pass."""
         outputs = list(tensors_in((out,)))
-        if not outputs or func is torch.Tensor.__deepcopy__ or isinstance(outputs[0], nn.Parameter):
-            return  # a copy of the model, or an average of it that is kept in the train step
-        inputs = list(tensors_in((args, *kwargs.values())))
-        weights = self.ownership.weights(inputs)
-        for name in weights.values():
-            self.layer_order.setdefault(name, len(self.layer_order))
-        self.mismatch = self.mismatch or misfit(func, args, kwargs, outputs)
-        if constant := self.ownership.constant(inputs, weights):
-            tag([t for t in outputs if not self.ownership.owns(t)], constant)
+        if not outputs:
             return
-        sites, producer = self._flow(func, inputs, weights)
-        function, first = function_name(func, args, kwargs), outputs[0]
-        if producer is not None and func not in ELEMENTWISE and producer in weights.values():
-            self.flow.saw(producer, first)
-        for name, inside in squashed_within(func, args, kwargs, first) if squashes_within(func) else ():
-            self._take((self._stack[-1].path, name, producer), inside, gate=True, hidden=True)
-        if func in SOFTMAXES and first.ndim > 2 and first.shape[-1] > 1:
-            sites = {self._take((self._stack[-1].path, "softmax", producer), first.detach(), gate=True)}
-        if function is not None and first.is_floating_point() and first.ndim > 1:
-            sites = self._applied(function, producer, first) or sites
-        if producer is not None or sites or any(hasattr(t, LAYER) for t in outputs):
-            tag(outputs, {LAYER: producer, SITES: sites})
+        begins, self._begins = self._begins, False
+        call = self.known.call(func, args, kwargs, outputs)._replace(begins=begins)
+        self.score.note(call)
+        self._measure(call, args, kwargs, outputs[0])
 
-    def _flow(
-        self, func: Callable[..., Any], inputs: list[torch.Tensor], weights: dict[int, str],
-    ) -> tuple[set[Key], str | None]:  # fmt: skip
-        """Return the sites that show in the result of a call, and the layer it stems from."""
-        sites = sites_of(inputs)
-        layer = next((weights[id(t)] for t in inputs if id(t) in weights and t.ndim > 1), None)
-        if layer is None or func in ELEMENTWISE:
-            if func in ADDITIONS:
-                self._summed(inputs)
-            if func in MULTIPLICATIONS:
-                self._multiplied([t for t in inputs if id(t) not in weights])
-            return sites, stem_of(inputs, self.layer_order)
-        for key in sites & self._watched.keys():
-            self._watched[key].consumers.setdefault(layer)
-        if getattr(func, "__name__", "").startswith("conv"):
-            self._convolutions.add(layer)
-        return set(), layer
+    def _measure(self, call: Call, args: Args, kwargs: Named, out: torch.Tensor) -> None:
+        """Measure what there is to measure in a call."""
+        if call.begins:
+            self.flow.begin_forward()
+        if call.passage:
+            self.flow.saw(call.passage, out)
+        if call.within is not None:
+            path, _, producer = call.within
+            for name, inside in squashed_within(call.func, args, kwargs, out):
+                self._squashed((path, name, producer), inside)
+        if call.site is not None:
+            self.known.watched[call.site].take(out.detach(), conv=call.conv)
 
-    def _take(self, key: Key, out: torch.Tensor, *, gate: bool, hidden: bool = False) -> Key:
-        """Take in the output of a function that squashes within a layer."""
-        site = self._watched.setdefault(key, Watched(key, module=False, gate=gate))
-        site.calls.add(0)
-        if hidden:
-            site.consumers.setdefault(key[2] or key[0])
+    def _squashed(self, key: Key, out: torch.Tensor) -> None:
+        """Take in what a function squashes within a layer: it is read there."""
+        site = self.known.within(key)
+        site.consumers.setdefault(key[2] or key[0])
         site.take(out, conv=False)
-        return key
-
-    def _summed(self, inputs: list[torch.Tensor]) -> None:
-        """Note a residual connection: a sum of what stems from two layers."""
-        stems = {stem for t in inputs if (stem := getattr(t, LAYER, None)) is not None}
-        if len(stems) == 2:
-            self._skips.add(frozenset(stems))
 
     @property
     def skips(self) -> int:
         """How many residual connections were seen."""
-        return len(self._skips)
+        return self.known.skips
 
-    def _multiplied(self, inputs: list[torch.Tensor]) -> None:
-        """Mark the gates among sites multiplied elementwise with another computed tensor (no mask, no scale).
-
-        Where one side squashes (squeeze-excitation) it is the gate, and what it scales is none.
-        """
-        computed = {id(t): t for t in inputs if t.requires_grad and t.ndim > 0}
-        if len(computed) < 2:
-            return
-        keys = sites_of(computed.values()) & self._watched.keys()
-        squashing = {key for key in keys if key[1] in SQUASHING}
-        for key in squashing or keys:
-            self._watched[key].gate = True
-
-    def _applied(self, function: str, producer: str | None, out: torch.Tensor) -> set[Key]:
-        frame = self._stack[-1]
-        if frame.foreign:
-            return set()
-        call = frame.counts[function] = frame.counts.get(function, -1) + 1
-        key = (frame.path, function, producer)
-        site = self._watched.setdefault(key, Watched(key, frame.activation))
-        if not frame.activation:
-            site.calls.add(call)
-        site.take(out.detach(), conv=producer in self._convolutions and out.ndim > 2)
-        return {key}
+    @property
+    def mismatch(self) -> str:
+        """Where output and loss do not fit."""
+        return self.known.mismatch
 
     def sites(self) -> tuple[Site, ...]:
         """Return the sites seen so far, in the order of the forward pass."""
-        taken: dict[str, int] = {}
-        return tuple(watched.site(taken) for watched in self._watched.values())
+        return self.known.sites()
 
     def silent_units(self, samples: int) -> dict[str, torch.Tensor]:
-        """Return, by site name, which units have been silent for at least `samples` samples: (units,) bool."""
-        pairs = zip(self.sites(), self._watched.values(), strict=True)
-        return {site.name: w.silent_for >= samples for site, w in pairs if w.silent_for is not None}
+        """Return, by site name, which units were silent for at least `samples` samples: (units,) bool."""
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        pairs = zip(self.sites(), self.known.watched.values(), strict=True)
+        units = {site.name: self.silence.units(watched, samples) for site, watched in pairs}
+        return {name: silent.to(device) for name, silent in units.items() if silent is not None}
 
-    def figures(self, device: torch.device) -> torch.Tensor:
-        """Return by site what `figures_of` tells of it: (sites, SITE_FIGURES)."""
-        return figures_of(list(self._watched.values()), device)
+    def gathered(self) -> list[torch.Tensor]:
+        """Return what the figures of the sites are made of."""
+        return self.silence.gathered(list(self.known.watched.values()))
+
+    def figures(self, reading: Reading) -> FloatArray:
+        """Read what was gathered; return what `Silence.figures` tells by site: (sites, SITE_FIGURES)."""
+        return self.silence.figures(list(self.known.watched.values()), reading)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from supervisor.records import FloatArray, Layer, LayerKind
+from supervisor.records import Layer, LayerKind
 
 _KINDS: tuple[tuple[tuple[type[nn.Module], ...], LayerKind], ...] = (
     ((nn.Linear, nn.Bilinear, nn.MultiheadAttention), "linear"),
@@ -46,9 +45,3 @@ def layers_of(model: nn.Module, trained: list[nn.Parameter]) -> list[LayerParame
             size = sum(p.numel() for p in own)
             layers.append(LayerParameters(Layer(path or "model", _kind(module, own), size), tuple(own)))
     return layers
-
-
-def read(vector: torch.Tensor) -> FloatArray:
-    """Move one flat vector of float32 figures to the host: the one transfer of a tick."""
-    figures: FloatArray = vector.cpu().numpy()
-    return figures

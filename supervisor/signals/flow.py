@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import torch
 
-from supervisor.records import TIME_BINS
+from supervisor.records import TIME_BINS, FloatArray
+from supervisor.signals.figures import Reading
 from supervisor.signals.norms import real
 
 ELEMENTS: Final = 1 << 16  # of a tensor that stand for it
-PASSAGE_FIGURES: Final = 3 + TIME_BINS  # of a layer in `FlowProbe.figures`
 CALLS: Final = TIME_BINS  # calls of one layer in one forward pass that make it recurrent
 
 Figure = tuple[torch.Tensor, int]  # L2 norm as a 0-dim tensor, elements
@@ -39,15 +40,8 @@ def thin(tensor: torch.Tensor) -> torch.Tensor:
 def norm(tensor: torch.Tensor) -> Figure:
     """Return the L2 norm of a slice of `tensor`, and how many elements it has."""
     part = thin(real(tensor.detach()))
-    return torch.linalg.vector_norm(part.float()), part.numel()
-
-
-def rms(figures: Sequence[Figure]) -> torch.Tensor:
-    """Return the root mean square over all elements of `figures`: 0-dim."""
-    if len(figures) == 1:
-        return figures[0][0] / math.sqrt(max(1, figures[0][1]))
-    total = torch.stack([figure for figure, _ in figures]).square().sum()
-    return (total / max(1, sum(count for _, count in figures))).sqrt()
+    part = part if part.dtype == torch.float32 else part.float()
+    return torch.linalg.vector_norm(part), part.numel()
 
 
 @dataclass
@@ -66,6 +60,9 @@ class FlowProbe:
 
     def __init__(self) -> None:
         self.passages: dict[str, Passage] = {}
+        self._group = np.zeros(0, np.intp)  # of each norm gathered: the row of its layer, flows behind signals
+        self._elements = np.zeros(0)  # of each norm gathered
+        self._steps: list[tuple[int, int]] = []  # rows of recurrent layers, and how many steps of time they took
 
     def begin(self) -> None:
         """Forget the last tick."""
@@ -96,21 +93,38 @@ class FlowProbe:
 
         steps.register_hook(take)
 
-    def figures(self, order: Sequence[str], device: torch.device) -> torch.Tensor:
-        """Return signal, flow, steps of time and gradient by time, NaN where unknown: (layers, 3 + TIME_BINS)."""
-        if not order:
-            return torch.zeros(0, PASSAGE_FIGURES, device=device)
-        passages = [self.passages.get(name, Passage()) for name in order]
+    def gathered(self, order: Sequence[str]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return what the figures of the layers are made of: norms, 0-dim, and gradients by time, (TIME_BINS,) each."""
+        none = Passage()
+        passages = [self.passages.get(name, none) for name in order]
         groups = [*(passage.signal for passage in passages), *(list(p.flow.values()) for p in passages)]
-        unknown = torch.full((), math.nan, device=device)
-        # One stack for all layers: these are scalars, and each call costs more than all of the arithmetic.
-        both = torch.stack([rms(group).to(device) if group else unknown for group in groups])
-        through = torch.full((len(order), 1 + TIME_BINS), math.nan, device=device)
-        for row, passage in enumerate(passages):
-            if (time := _by_time(passage)) is not None:
-                bins = torch.nn.functional.adaptive_avg_pool1d(time.square()[None, None], TIME_BINS)
-                through[row, 0], through[row, 1:] = len(time), bins.reshape(TIME_BINS).sqrt()
-        return torch.cat([both.view(2, -1).T, through], 1)
+        self._group = np.array([row for row, group in enumerate(groups) for _ in group], np.intp)
+        self._elements = np.array([count for group in groups for _, count in group], np.float64)
+        times = [(row, time) for row, p in enumerate(passages) if (time := _by_time(p)) is not None]
+        self._steps = [(row, len(time)) for row, time in times]
+        return [figure for group in groups for figure, _ in group], [_binned(time) for _, time in times]
+
+    def figures(self, layers: int, reading: Reading) -> tuple[FloatArray, FloatArray]:
+        """Read what was gathered, the norms and behind them the gradients by time; NaN where unknown.
+
+        Return signal, flow and steps of time, (layers, 3), and the gradients by time, (layers, TIME_BINS).
+        """
+        squares = np.square(reading.take(len(self._group)))
+        with np.errstate(invalid="ignore"):
+            sums, counts = (np.bincount(self._group, of, 2 * layers) for of in (squares, self._elements))
+            roots = np.sqrt(sums / counts)
+        passages = np.full((layers, 3), np.nan, np.float32)
+        passages[:, 0], passages[:, 1] = roots[:layers], roots[layers:]
+        through = np.full((layers, TIME_BINS), np.nan, np.float32)
+        for row, steps in self._steps:
+            passages[row, 2], through[row] = steps, reading.take(TIME_BINS)
+        return passages, through
+
+
+def _binned(time: torch.Tensor) -> torch.Tensor:
+    """Return the gradient by step of time in TIME_BINS equal parts: (TIME_BINS,)."""
+    bins = torch.nn.functional.adaptive_avg_pool1d(time.square()[None, None], TIME_BINS)
+    return bins.reshape(TIME_BINS).sqrt()
 
 
 def _by_time(passage: Passage) -> torch.Tensor | None:
@@ -124,4 +138,4 @@ def _by_time(passage: Passage) -> torch.Tensor | None:
     zero = next(figure for figure in calls if figure is not None)[0].new_zeros(()) if any(calls) else None
     if zero is None:
         return None
-    return torch.stack([rms([figure]) if figure is not None else zero for figure in calls])
+    return torch.stack([figure[0] / math.sqrt(max(1, figure[1])) if figure is not None else zero for figure in calls])

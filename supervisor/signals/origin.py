@@ -22,7 +22,6 @@ from torch.nn.modules.batchnorm import _NormBase
 from supervisor.records import FloatArray
 from supervisor.run import TrainingRun
 from supervisor.signals.graph import Place, first_bad, is_bad
-from supervisor.signals.norms import norms
 
 HUGE: Final = 1e18  # an input whose square is beyond float32
 TARGETS: Final = ("target", "label", "answer")
@@ -58,17 +57,17 @@ class OriginWalk:
             return
         if self._place is not None or math.isfinite(cast("float", loss.detach().tolist())):
             return
-        with suppress(Exception):  # no oddity of a graph may end the training that it is about
+        # What is called here is no part of the forward pass; no oddity of a graph may end the training it is about.
+        with suppress(Exception), torch._C.DisableTorchFunction():  # noqa: SLF001
             if self._ruined() is None:
                 owners = {p.data_ptr(): self._owner(p) for p in self.run.model.parameters()}
                 self._place = first_bad(loss, owners, self._bounds())
 
-    def soundness(self) -> torch.Tensor:
-        """Return one figure that is finite where the optimizer's state and the norms' running statistics are: (1,)."""
+    def kept(self) -> list[torch.Tensor]:
+        """Return what is kept between the ticks and has to be finite: optimizers' state, norms' running statistics."""
         held = [t for o in self.run.optimizers for state in o.state.values() for t in _state_tensors(state)]
         running = [t for norm in self._norms for t in norm.buffers(recurse=False) if t.is_floating_point()]
-        found = norms([t for t in (*held, *running) if id(t) not in self._born_bad], self.run.device)
-        return found.sum().reshape(1)
+        return [t for t in (*held, *running) if id(t) not in self._born_bad]
 
     def trace(
         self, batches: list[Any], loss: float, grad_norm: float, grad_norms: FloatArray, *, sound: bool,

@@ -8,23 +8,21 @@ schedule is dense at the start and while many units are silent, else every N tic
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample, Snapshot
+from supervisor.records import Anatomy, Sample, Site, Snapshot
 from supervisor.run import TrainingRun
 from supervisor.signals.activations import ActivationProbe
-from supervisor.signals.anatomy import layers_of, read
-from supervisor.signals.flow import PASSAGE_FIGURES
-from supervisor.signals.matrices import spread
-from supervisor.signals.norms import each_norm, gathered, norms
+from supervisor.signals.anatomy import layers_of
+from supervisor.signals.figures import Floats, Reading, read
+from supervisor.signals.norms import each_norm
 from supervisor.signals.origin import OriginWalk
-from supervisor.signals.updates import UpdateProbe
-from supervisor.signals.watched import SITE_FIGURES
+from supervisor.signals.sampling import Sampler
 
 SECOND_MOMENTS: Final = frozenset({"exp_avg_sq", "square_avg", "sum", "exp_inf", "acc_delta"})
 """What torch's optimizers call a second moment in their state."""
@@ -55,10 +53,14 @@ class Sensor:
         self._layers = {entry.layer.name: entry for entry in owned}
         modules = self.run.model.named_modules()
         frozen = {id(p): path or "model" for path, module in modules for p in module.parameters(recurse=False)}
-        self.probe = ActivationProbe(self.run.model, {**frozen, **names})
-        self.updates = UpdateProbe(self.parameters)
+        # Who takes a sample at every tick examines a model, and wants everything looked at.
+        self.probe = ActivationProbe(self.run.model, {**frozen, **names}, follow=self.every > 1)
+        own = {entry.layer.name: entry.parameters for entry in owned}
+        self.sampler = Sampler(self.parameters, own, self.probe)
         self.origins = OriginWalk(self.run, {**frozen, **names})
         self._owner = names
+        self._present = list(range(len(self.parameters)))  # which of them have a gradient
+        self._dense = all(p.dtype == torch.float32 for p in self.parameters)  # and each has one, as far as is known
         self._arrange(list(self._layers))
 
     def _arrange(self, order: list[str]) -> None:
@@ -67,8 +69,13 @@ class Sensor:
         index = {name: i for i, name in enumerate(order)}
         self._layer_of = np.array([index[self._owner[id(p)]] for p in self.parameters])
         layers = tuple(self._layers[name].layer for name in order)
-        seen = (self.probe.sites(), self.probe.skips, self.probe.mismatch, self._adaptive())
-        self.run.anatomy = Anatomy(layers, *seen)
+        self.sampler.arrange(order, self._layer_of)
+        self.run.anatomy = Anatomy(layers, *self._seen())
+        self._hidden = np.array([site.hidden for site in self.run.anatomy.sites], dtype=np.bool_)
+
+    def _seen(self) -> tuple[tuple[Site, ...], int, str, bool]:
+        """Return what the forward passes have shown of the anatomy."""
+        return self.probe.sites(), self.probe.skips, self.probe.mismatch, self._adaptive()
 
     def _adaptive(self) -> bool:
         """Return whether the optimizer of the first parameter keeps a second moment of its gradients."""
@@ -101,66 +108,62 @@ class Sensor:
     def before_step(self) -> None:
         """Remember the weights if the next tick is a sampled one."""
         if self.sampled(self.run.clock.tick + 1):
-            self.updates.remember()
+            self.sampler.updates.remember()
         else:
-            self.updates.forget()
+            self.sampler.updates.forget()
 
     def snapshot(self, losses: list[torch.Tensor], batches: list[Any]) -> Snapshot:
         """Read this tick's figures, after backward and before the step."""
-        sampled = self.sampled(self.run.clock.tick)
-        if sampled:
-            self._last = self._last if self.run.clock.tick <= FIRST_TICKS else self.run.clock.tick
-            self._learn()
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        vector = gathered([loss, *self._gradient_norms()], self.run.device)
-        if sampled:
-            vector = torch.cat([vector, *self._sample_sections()])
-        return self._assemble(read(vector), sampled=sampled, batches=batches)
+        scalars = [losses[0] if len(losses) == 1 else torch.stack(losses).mean(), *self._gradient_norms()]
+        if not (self.sampled(self.run.clock.tick) and self.probe.complete):
+            return self._assemble(read(scalars, (), self.run.device), None, batches)
+        self._learn()
+        more, vectors = self.sampler.gathered(self.origins.kept(), quiet=not self.closer)
+        figures, count = read([*scalars, *more], vectors, self.run.device), len(scalars)
+        sample = self.sampler.sample(Reading(figures[count:]))
+        self._suspect(sample)
+        return self._assemble(figures[:count], sample, batches)
 
     def _learn(self) -> None:
         """Take over what the forward pass showed of the order of layers and of the sites."""
+        tick = self.run.clock.tick
+        self._last = self._last if tick <= FIRST_TICKS else tick
+        if self.probe.followed:
+            return  # it was as it had been
         seen = [name for name in self.probe.layer_order if name in self._layers]
         order = [*seen, *(name for name in self._layers if name not in seen)]
-        seen_now = (self.probe.sites(), self.probe.skips, self.probe.mismatch, self._adaptive())
         known = self.run.anatomy
-        if order != self._order or seen_now != (known.sites, known.skips, known.mismatch, known.adaptive):
+        if order != self._order or self._seen() != (known.sites, known.skips, known.mismatch, known.adaptive):
             self._arrange(order)
 
-    def _gradient_norms(self) -> tuple[torch.Tensor, ...]:
-        gradients = [(i, _dense(p.grad)) for i, p in enumerate(self.parameters) if p.grad is not None]
-        self._present = [i for i, _ in gradients]
-        return each_norm([gradient for _, gradient in gradients])
+    def _gradient_norms(self) -> Sequence[torch.Tensor]:
+        """Return the norm of each gradient there is, 0-dim; `_present` are the places of their parameters."""
+        gradients = [p.grad for p in self.parameters]
+        if self._dense:
+            with suppress(TypeError, RuntimeError):  # one is missing, or sparse
+                return torch._foreach_norm(gradients)  # type: ignore[arg-type]  # noqa: SLF001
+            self._dense = False  # from now on one looks first
+        self._present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        return each_norm([_values(gradient) for gradient in gradients if gradient is not None])
 
-    def _sample_sections(self) -> list[torch.Tensor]:
-        weights = norms([p.detach() for p in self.parameters], self.run.device)
-        moved = self.updates.norms()
-        unknown = torch.full((len(self.parameters),), math.nan, device=self.run.device)
-        units = spread([self._layers[name].parameters for name in self._order], self.run.device)
-        passages = self.probe.flow.figures(self._order, self.run.device).reshape(-1)
-        sites = self.probe.figures(self.run.device).reshape(-1)
-        known = [weights, unknown if moved is None else moved, units, passages, sites]
-        return [self.origins.soundness(), *known]
-
-    def _assemble(self, figures: FloatArray, *, sampled: bool, batches: list[Any]) -> Snapshot:
-        clock = self.run.clock
-        count = len(self._present)
-        gradients = figures[1 : 1 + count]
-        if count < len(self.parameters):
-            gradients = np.zeros(len(self.parameters), dtype=np.float32)
-            gradients[self._present] = figures[1 : 1 + count]
-        squares = np.square(gradients, dtype=np.float64)
-        by_layer, total = self._roots(squares), np.float32(math.sqrt(float(squares.sum())))
-        sample = self._sample(figures[2 + count :]) if sampled else None
-        loss = float(figures[0])
-        sound = not sampled or math.isfinite(figures[1 + count])
-        origin = self.origins.trace(batches, loss, float(total), by_layer, sound=sound)
+    def _assemble(self, figures: Floats, sample: Sample | None, batches: list[Any]) -> Snapshot:
+        """Return the snapshot of a tick from its loss and the norms of its gradients, one after the other."""
+        clock, norms = self.run.clock, figures[1:]
+        if not self._dense:
+            norms = np.zeros(len(self.parameters))
+            norms[self._present] = figures[1:]
+        squares = self.sampler.squares(norms)
+        loss, total = float(np.float32(figures[0])), float(np.float32(math.sqrt(sum(squares.tolist()))))
+        by_layer = np.sqrt(squares).astype(np.float32)
+        origin = self.origins.trace(batches, loss, total, by_layer, sound=sample is None or self.sampler.sound)
         return Snapshot(
             tick=clock.tick,
             era=self.run.era,
+            renewals=self.run.renewals,
             step=clock.step,
             loss=loss,
             lr=float(np.float32(self.run.lr)),
-            grad_norm=float(total),
+            grad_norm=total,
             grad_norms=by_layer,
             anatomy=self.run.anatomy,
             sample=sample,
@@ -168,44 +171,13 @@ class Sensor:
             origin_layer=origin.layer,
         )
 
-    def _by_layer(self, norms: npt.NDArray[np.float32]) -> FloatArray:
-        return self._roots(np.square(norms, dtype=np.float64))
-
-    def _roots(self, squares: npt.NDArray[np.float64]) -> FloatArray:
-        """Return the root of the sum of `squares`, (parameters,), by layer: (layers,)."""
-        summed = np.bincount(self._layer_of, weights=squares, minlength=len(self._order))
-        return np.sqrt(summed, out=summed).astype(np.float32)
-
-    def _sample(self, figures: FloatArray) -> Sample:
-        count, layers = len(self.parameters), len(self._order)
-        by_layer = 2 * count + layers
-        by_site = by_layer + layers * PASSAGE_FIGURES
-        passages = figures[by_layer:by_site].reshape(layers, PASSAGE_FIGURES).copy()
-        sites = figures[by_site:].reshape(-1, SITE_FIGURES).copy()
-        lengths = len(SILENCE_LENGTHS)
-        sample = Sample(
-            weight_norms=self._by_layer(figures[:count]),
-            update_norms=self._by_layer(figures[count : 2 * count]),
-            spread=figures[2 * count : by_layer].copy(),
-            signal=passages[:, 0],
-            flow=passages[:, 1],
-            time_steps=passages[:, 2],
-            time_flow=passages[:, 3:],
-            silent=sites[:, :lengths],
-            zeros=sites[:, lengths],
-            slope=sites[:, lengths + 1],
-            pinned=sites[:, lengths + 2],
-        )
-        self._suspect(sample)
-        return sample
-
     def _suspect(self, sample: Sample) -> None:
         """Sample again at once while many units are silent: a dead layer is told from a quiet one the sooner."""
-        hidden = np.array([site.hidden for site in self.run.anatomy.sites], dtype=np.bool_)
-        suspicious = bool(hidden.any() and sample.silent[hidden, 0].max() > self.suspicious)
+        silent = sample.silent[self._hidden, 0]
+        suspicious = bool(silent.size and silent.max() > self.suspicious)
         self._suspicion = self._suspicion + 1 if suspicious else 0
         self._again = 0 < self._suspicion <= LONGEST_SUSPICION
 
 
-def _dense(gradient: torch.Tensor) -> torch.Tensor:
+def _values(gradient: torch.Tensor) -> torch.Tensor:
     return gradient.coalesce().values() if gradient.is_sparse else gradient

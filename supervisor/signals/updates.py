@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
 import torch
 from torch import nn
 
+from supervisor.records import FloatArray
 from supervisor.signals.norms import norms, real
 
 SLICE: Final = 1024  # elements of a parameter that stand for it
@@ -25,8 +27,10 @@ class UpdateProbe:
         self.parameters = parameters
         sizes = [real(p.detach()).numel() for p in parameters]
         self.strides = [_stride(size) for size in sizes]
-        counts = [max(1, math.ceil(size / stride)) for size, stride in zip(sizes, self.strides, strict=True)]
-        self.scales = [math.sqrt(size / count) for size, count in zip(sizes, counts, strict=True)]
+        self.counts = [math.ceil(size / stride) for size, stride in zip(sizes, self.strides, strict=True)]
+        roots = [math.sqrt(size / max(1, count)) for size, count in zip(sizes, self.counts, strict=True)]
+        self.scales: FloatArray = np.array(roots, np.float32)
+        self._alike = False  # whether all slices are of one type, on one device
         self._before: list[torch.Tensor] | None = None
         self._views: list[torch.Tensor] = []  # the slices, where they are views of the parameters' memory
         self._places: list[int] = []  # that memory
@@ -36,27 +40,44 @@ class UpdateProbe:
         if not self._views or places != self._places:
             pairs = zip(self.parameters, self.strides, strict=True)
             slices = [real(p.detach()).reshape(-1)[::stride] for p, stride in pairs]
+            self._alike = len({(s.dtype, s.device) for s in slices}) == 1
             if not all(p.is_contiguous() for p in self.parameters):
                 return slices  # copies of some: they would not follow
             self._views, self._places = slices, places
         return self._views
 
+    def _copies(self) -> list[torch.Tensor]:
+        """Return the slices as they are now: one tensor of them all where they are alike, at a third of the price."""
+        slices = self._slices()
+        return [torch.cat(slices)] if self._alike else [s.clone() for s in slices]
+
     def remember(self) -> None:
         """Copy the slices as they are now."""
-        self._before = [s.clone() for s in self._slices()]
+        self._before = self._copies()
 
     def forget(self) -> None:
         """Drop what was remembered: the next figures would not be one step's."""
         self._before = None
 
+    def moved(self) -> list[torch.Tensor]:
+        """Return by how much the slice of each parameter has moved since `remember`; [] if unknown.
+
+        Their norms times `scales` are the estimated norms of the updates.
+        """
+        before, self._before = self._before, None
+        after = self._copies() if before is not None else []
+        if before is None or len(after) != len(before):
+            return []
+        moved = [now.float() - then.float() for now, then in zip(after, before, strict=True)]
+        return list(moved[0].split(self.counts)) if self._alike else moved
+
     def norms(self) -> torch.Tensor | None:
         """Return the estimated norm of the update of each parameter, (parameters,), on the device; None if unknown."""
-        if self._before is None:
+        moved = self.moved()
+        if not moved:
             return None
-        now, before = ([s.float() for s in slices] for slices in (self._slices(), self._before))
-        moved = torch._foreach_sub(now, before)  # noqa: SLF001 - the fused form has no public name
-        self._before = None
-        return norms(list(moved), moved[0].device) * torch.tensor(self.scales, device=moved[0].device)
+        device = moved[0].device
+        return norms(moved, device) * torch.from_numpy(self.scales).to(device)
 
 
 def _stride(count: int) -> int:

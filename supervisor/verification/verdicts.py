@@ -13,7 +13,7 @@ from typing import Final
 
 from supervisor.diagnoses.past import Past
 from supervisor.policy.ledger import Incident, Probation
-from supervisor.records import BAD_DATA, UPSETTING, Finding, Snapshot, Verdict
+from supervisor.records import BAD_DATA, CLIPS, UPSETTING, Finding, Snapshot, Verdict
 
 SETTLED: Final = 5  # ticks without the finding that prove a reflex
 STUBBORN: Final = 4  # sightings of an upset training that show that the remedy does not hold it
@@ -66,9 +66,16 @@ def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, leng
         upset = incident.finding.pathology in UPSETTING  # its state before was ill: nothing to go back to
         reason = f"loss {level:.4g} has not come back to {trial.loss_before:.4g}, what was usual before"
         return _verdict(trial, now, "persisted" if upset else "worsened", reason, figures)
+    if trial.remedies <= CLIPS and level <= limit:
+        return _verdict(trial, now, "resolved", f"seen on {trial.sightings} ticks, and the loss has not risen", figures)
     if incident.last_seen > trial.began + length // 2:
         return _verdict(trial, now, "persisted", "the finding was still seen late in the probation", figures)
     return _verdict(trial, now, "resolved", f"not seen for {now.tick - incident.last_seen} ticks", figures)
+
+
+def not_back(verdict: Verdict) -> bool:
+    """Return whether a verdict was given because the loss has not come back to what was usual."""
+    return bool(verdict.figures) and not verdict.figures["loss"] <= verdict.figures["loss_limit"]
 
 
 def overtaken(incident: Incident, now: Snapshot) -> Verdict:

@@ -12,7 +12,8 @@ from torch import nn
 from supervisor.checkpoints import Ring
 from supervisor.checkpoints.ring import EVERY, QUARANTINE, RELAPSE, ages, interval
 from supervisor.errors import RemedyRefused
-from supervisor.run import Surgery, TrainingRun
+from supervisor.run import TrainingRun
+from tests.checkpoints.operating import surgery
 
 
 class Course:
@@ -50,7 +51,7 @@ class Course:
         return tick
 
     def good_ages(self) -> list[int]:
-        return [self.tick - s.tick for s in self.ring.states if id(s) in self.ring.good]
+        return [self.tick - s.tick for s in self.ring.states if s in self.ring.good]
 
 
 def test_the_state_before_the_first_step_is_good() -> None:
@@ -164,7 +165,7 @@ def test_states_from_beyond_a_rollback_are_forgotten() -> None:
 def test_a_rollback_behind_a_surgery_undoes_it_first() -> None:
     course = Course().go(100)
     undone: list[float] = []
-    course.run.operate(Surgery({"kind": "test"}, lambda: undone.append(course.weight.item())))
+    course.run.operate(surgery("test", lambda: undone.append(course.weight.item())))
     course.go(5)
     assert course.back() < 100
     assert undone == [105.0]  # the weights were still those of after the surgery
@@ -173,7 +174,82 @@ def test_a_rollback_behind_a_surgery_undoes_it_first() -> None:
 
 def test_a_state_from_after_a_surgery_that_was_undone_since_is_no_target() -> None:
     course = Course().go(100)
-    course.run.operate(Surgery({"kind": "test"}, lambda: None))
+    course.run.operate(surgery("test"))
     course.go(30)
     course.run.undo_surgeries(())
     assert course.back() <= 100
+
+
+def test_three_relapses_in_a_row_go_deeper_each_time() -> None:
+    """Also where new states were taken and found good in between."""
+    course = Course().go(700)
+    depths = [course.go(25).back() if relapse else course.back() for relapse in range(4)]
+    assert all(later < earlier for earlier, later in pairwise(depths)), depths
+    assert 700 - depths[3] > 250
+
+
+def test_the_next_target_is_told_before_it_is_used() -> None:
+    course = Course().go(200)
+    told = course.ring.target_tick(course.tick)
+    assert told == course.back()
+    assert course.ring.target_tick(0) is None
+
+
+def test_a_rollback_that_was_only_tried_out_leaves_no_trace() -> None:
+    course = Course().go(200)
+    kept, weight = course.ring.keep(), course.tick
+    before = (list(course.ring.states), set(course.ring.good))
+    first = course.ring.rollback(course.tick)
+    assert course.ring.rollback(course.tick) < first
+    course.ring.put_back(kept)
+    assert (course.ring.states, course.ring.good) == before
+    assert course.ring.rollback(course.tick) == first
+    assert weight == course.tick
+
+
+def test_the_memory_of_a_state_that_a_keep_refers_to_is_not_used_again() -> None:
+    course = Course().go(400)
+    kept = course.ring.keep()
+    course.go(2000)
+    course.ring.put_back(kept)
+    assert [copy.item() for s in course.ring.states for _, copy in s.parameters] == [s.tick for s in course.ring.states]
+    assert course.back() <= 390
+
+
+class Wide(Course):
+    """A course whose state takes 4 kB, and whose ring may take so many of them."""
+
+    def __init__(self, fit: float) -> None:
+        super().__init__()
+        self.weight.data = torch.zeros(1024, 1)
+        self._write(0)
+        self.ring = Ring(self.run, memory=int(fit * 4096))
+
+
+def test_with_less_memory_fewer_ages_are_held_and_it_is_said() -> None:
+    course = Wide(3.5).go(1000)
+    assert max(len(course.ring.states), 3) == 3
+    assert "10.0" not in course.ring.note
+    assert "fewer of them are held" in course.ring.note
+    oldest, newest = course.good_ages()[0], course.good_ages()[-1]
+    assert oldest > 300
+    assert newest < 50
+
+
+@pytest.mark.parametrize(("fit", "held"), [(0.5, 0), (1.5, 1), (2.5, 2)])
+def test_however_little_memory_there_is_it_is_not_exceeded(fit: float, held: int) -> None:
+    course = Wide(fit)
+    for _ in range(300):
+        course.go(1)
+        assert len(course.ring.states) <= held
+    assert course.ring.available(course.tick) == (held > 0)
+    assert course.ring.note
+
+
+def test_where_no_state_fits_a_rollback_is_refused_with_the_reason() -> None:
+    with pytest.raises(RemedyRefused, match=r"may take 0\.0 MiB"):
+        Wide(0.5).go(50).back()
+
+
+def test_with_enough_memory_there_is_nothing_to_say() -> None:
+    assert not Course().go(500).ring.note

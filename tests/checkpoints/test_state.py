@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from supervisor.checkpoints import capture, restore
-from supervisor.run import Clip, Surgery, TrainingRun
+from supervisor.run import Clip, TrainingRun
+from tests.checkpoints.operating import surgery
 from tests.entry.optimizers import OPTIMIZERS, SCHEDULERS
 from tests.entry.trainings import Batch, Lab, batches, lab, picture, run_of
 
@@ -116,10 +117,21 @@ def test_surgeries_since_are_undone_last_in_first_out_before_anything_is_copied(
     training = lab("adam")
     run = run_of(training)
     undone: list[str] = []
-    run.operate(Surgery({"kind": "kept"}, lambda: undone.append("kept")))
+    run.operate(surgery("kept", lambda: undone.append("kept")))
     kept = capture(run)
-    run.operate(Surgery({"kind": "one"}, lambda: undone.append("one")))
-    run.operate(Surgery({"kind": "two"}, lambda: undone.append("two")))
+    run.operate(surgery("one", lambda: undone.append("one")))
+    run.operate(surgery("two", lambda: undone.append("two")))
     restore(run, kept)
     assert undone == ["two", "one"]
-    assert [surgery.change["kind"] for surgery in run.surgeries] == ["kept"]
+    assert [done.change["kind"] for done in run.surgeries] == ["kept"]
+
+
+def test_surgeries_undone_since_are_done_again_before_anything_is_copied() -> None:
+    run = run_of(lab("adam"))
+    told: list[str] = []
+    run.operate(surgery("one", lambda: told.append("undone"), lambda: told.append("redone")))
+    kept = capture(run)
+    run.undo_surgeries(())
+    restore(run, kept)
+    assert told == ["undone", "redone"]
+    assert run.surgeries == list(kept.surgeries)

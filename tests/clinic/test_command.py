@@ -57,6 +57,7 @@ def test_one_case_as_text() -> None:
         (["--policy", "defualt"], "defualt"),
         (["--seeds", "0"], "Invalid value for '--seeds'"),
         (["--half", "third"], "Invalid value for '--half'"),
+        (["--against", "no_such_module:train"], "there is no module 'no_such_module' here or installed"),
     ],
 )
 def test_a_mistake_is_told_in_words(args: list[str], complaint: str) -> None:

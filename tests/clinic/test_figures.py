@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -18,10 +19,12 @@ SICK = Case("a/sick", "mlp", classifier, frozenset({"dead_units"}), frozenset({"
 WELL = Case("a/well", "mlp", classifier)
 
 
-def sick(tick: int | None, score: float, cause: str = "large learning rate", bare: float = 0.5) -> Row:
+def sick(
+    tick: int | None, score: float, cause: str = "large learning rate", bare: float = 0.5, trial_passes: int = 0
+) -> Row:
     """A case of 1000 steps with chance 0.5 and a twin at 0.9."""
     findings = () if tick is None else (Seen("dead_units", tick, cause),)
-    supervised = Ran(score, 0.5, 1000, 1100, 1000, 3.0, findings, ("lower_lr",), "recovered")
+    supervised = Ran(score, 0.5, 1000, 1100, 1000, 3.0, findings, ("lower_lr",), "recovered", trial_passes)
     runs: dict[Kind, Ran] = {
         "bare": Ran(bare, 0.5, 1000, 1000, 1000, 2.0),
         "twin": Ran(0.9, 0.5, 1000, 1000, 1000, 2.0),
@@ -50,7 +53,29 @@ def test_shares_of_a_pathology_count_all_its_cases() -> None:
     assert line.cause == Share(2, 4)
     assert line.repaired == Share(2, 4)  # 0.88 is exactly 95 % of the lead
     assert line.of_curable == Share(2, 4)
-    assert line.by_nothing == Share(0, 4)
+    assert line.arms["bare"].repaired == Share(0, 4)
+
+
+def test_the_cost_of_a_way_of_treatment_counts_ticks_and_trials_of_what_it_repaired() -> None:
+    rows = [sick(101, 0.9, trial_passes=100), sick(101, 0.9), sick(101, 0.5, trial_passes=800)]
+    (line, _) = treated(rows, {"a/sick": ["lower_lr 0.1"]})
+    arm = line.arms["supervised"]
+    assert (arm.repaired, arm.of_curable) == (Share(2, 3), Share(2, 3))
+    assert (arm.cost_median, arm.cost_mean) == pytest.approx((1.15, 1.15))
+    assert arm.cost_mean_of_all == pytest.approx((1.2 + 1.1 + 1.9) / 3)
+    assert rows[0].to_dict()["cost"] == {"supervised": 1.2, "bare": 1.0}
+
+
+def test_ways_of_treatment_stand_side_by_side_an_arm_under_its_function() -> None:
+    row = sick(101, 0.9)
+    runs = {**row.runs, "tests.benchmarks.some:at_random": Ran(0.88, 0.5, 1000, 2000), "clipped": Ran(error="it broke")}
+    header, table = baseline_table(treated([replace(row, runs=runs)], {"a/sick": ["rollback"]}))
+    assert header == ("repaired by", "supervised", "nothing", "at random", "clip + skip")
+    assert table[0] == ("dead_units", "1/1", "0/1", "1/1", "0/1")
+    assert table[-2:] == [
+        ("cost, median", "x 1.10", "-", "x 2.00", "-"),
+        ("cost, mean", "x 1.10", "-", "x 2.00", "-"),
+    ]
 
 
 def test_a_missed_fault_counts_as_an_endless_latency() -> None:
@@ -71,8 +96,10 @@ def test_an_early_finding_is_a_remark() -> None:
     assert remarks([row])[1:] == ["a/sick, seed 0: a finding before its onset"]
 
 
-def test_what_a_repair_cost_is_told_in_ticks_a_step() -> None:
-    assert remarks([sick(101, 0.9), sick(101, 0.5)]) == ["ticks for each step, of the repaired: median 1.10, 90 % 1.10"]
+def test_what_a_repair_cost_is_told_in_passes_a_step() -> None:
+    assert remarks([sick(101, 0.9), sick(101, 0.5)]) == [
+        "passes for each step, of the repaired: median 1.10, 90 % 1.10"
+    ]
 
 
 def test_controls_count_runs_not_findings() -> None:
@@ -84,7 +111,10 @@ def test_controls_count_runs_not_findings() -> None:
 
 
 def test_the_tables_fit_eighty_columns() -> None:
-    lines = treated([sick(101, 0.9)] * 44, {"a/sick": ["rollback"]})
+    row = sick(101, 0.9)
+    arms = {f"tests.benchmarks.{name}": row.supervised for name in ("a:at_random", "b:autotrainer")}
+    row = replace(row, runs={**row.runs, "clipped": row.supervised, **arms})
+    lines = treated([row] * 44, {"a/sick": ["rollback"]})
     for header, rows in (faulty_table(lines), baseline_table(lines)):
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         assert sum(widths) + 2 * (len(header) - 1) <= 80

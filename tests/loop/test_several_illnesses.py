@@ -44,7 +44,7 @@ def test_what_is_refused_before_a_rollback_leaves_the_known_good_states_alone() 
 
 def test_a_rollback_stays_where_a_later_remedy_of_its_rung_is_refused() -> None:
     with remedy("refuse", refuse):
-        rules = policy({"non_finite": [["rollback", "refuse"], "skip_step"]})
+        rules = policy({"non_finite": [["rollback", "refuse"], "advise"]})
         report = lab().supervised(poisoned(batches(60), 50), policy=rules)
     assert [(o.remedy, o.status) for o in report.outcomes[:2]] == [("rollback", "applied"), ("refuse", "refused")]
     assert report.steps < report.ticks - 1

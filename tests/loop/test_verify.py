@@ -12,7 +12,7 @@ from tests.entry.optimizers import SCHEDULERS
 from tests.entry.trainings import batches, lab, picture, watched
 from tests.entry.words import illness, policy, remedy, ruin
 
-PROBATION = {"probation": 20}
+PROBATION = {"probation": 20, "trials": False}
 
 
 def test_what_made_things_worse_is_taken_back_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor.errors import PolicyError
-from supervisor.policy import Limits, Observe, Policy, Rung, Treatment, Verify
+from supervisor.policy import Limits, Observe, Policy, Rung, Treatment, Verify, When
 from supervisor.policy.loader import from_dict, load, loads, to_dict, to_yaml
 from supervisor.policy.vocabulary import Vocabulary
 
@@ -60,9 +60,39 @@ def test_a_full_file_becomes_the_policy_it_states(vocabulary: Vocabulary) -> Non
             ),
             "exploding_gradients": (),
         },
-        verify=Verify(probation=30),
+        verify=Verify(probation=30, trials=False),
         limits=Limits(),
         forbid=frozenset({"insert_norm", "clip_norm"}),
+    )
+
+
+CONDITIONS = """
+name: conditions
+respond:
+  dead_units:
+    - lower_lr: {factor: [0.3, 0.1], budget: 2, cause: large learning rate, after_step: 10, min_severity: 0.5}
+    - [reinit_dead_units: {where: "body.*", until_step: 900, cause: [large learning rate, bad batch]}, lower_lr]
+"""
+
+
+def test_conditions_go_for_the_whole_rung_and_several_values_are_several_rungs() -> None:
+    policy = loads(CONDITIONS)
+    when = When(("large learning rate",), after_step=10, min_severity=0.5)
+    assert policy.respond["dead_units"] == (
+        Rung((Treatment("lower_lr", {"factor": 0.3}),), 2, when),
+        Rung((Treatment("lower_lr", {"factor": 0.1}),), 2, when),
+        Rung(
+            (Treatment("reinit_dead_units"), Treatment("lower_lr")),
+            when=When(("large learning rate", "bad batch"), "body.*", until_step=900),
+        ),
+    )
+    assert loads(to_yaml(policy)) == policy
+
+
+def test_two_lists_of_values_in_one_rung_are_refused() -> None:
+    text = "name: two\nrespond:\n  dead_units:\n    - [lower_lr: {factor: [0.3, 0.1]}, raise_lr: {factor: [2, 3]}]"
+    assert problems_of(lambda: loads(text)) == (
+        "policy:4:7: respond.dead_units[0]: several values may be given for one parameter of a rung, not for two",
     )
 
 

@@ -77,6 +77,7 @@ class Run:
         self.outcomes: list[Outcome] = []
         self.verdicts: list[Verdict] = []
         self.evaluations: list[Mapping[str, Any]] = []
+        self.trials: list[Mapping[str, Any]] = []
         self.shots: list[Snapshot] = []
         entry = self.journal.append("start", 0, 0, START | start)
         for recorder in recorders:
@@ -148,8 +149,10 @@ class Run:
             outcomes=self.outcomes,
             verdicts=self.verdicts,
             evaluations=self.evaluations,
+            trials=self.trials,
+            trial_passes=sum(trial["passes"] for trial in self.trials),
         )
-        lists = ("findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions", "run_dir")
+        lists = ("findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions", "trials", "run_dir")
         scalars = {key: value for key, value in report.to_dict().items() if key not in lists}
         self.line("end", report.ticks, scalars)
         self.metrics.close()

@@ -39,6 +39,7 @@ class Net(nn.Module):
         self.act = nn.ReLU()
         self.fc1 = nn.Linear(4 * 4 * 4, 6)
         self.fc2 = nn.Linear(6, 5)
+        self.square = nn.Linear(5, 5)
         self.rnn = nn.LSTM(5, 3, batch_first=True)
         self.table = nn.Embedding(2, 3)
         self.frozen = nn.Linear(3, 3).requires_grad_(requires_grad=False)
@@ -47,21 +48,21 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.norm(self.conv(x))).flatten(1)
         x = F.relu(self.fc1(x))
-        x = torch.sigmoid(self.fc2(x))
+        x = self.square(torch.sigmoid(self.fc2(x)))
         out, _ = self.rnn(x[:, None])
         return self.head(self.frozen(out[:, 0]) + self.table.weight[0])  # type: ignore[no-any-return]
 
 
 KINDS: dict[str, LayerKind] = {
-    "conv": "conv", "norm": "norm", "fc1": "linear", "fc2": "linear", "rnn": "recurrent", "table": "embedding",
-    "head": "linear",
+    "conv": "conv", "norm": "norm", "fc1": "linear", "fc2": "linear", "square": "linear", "rnn": "recurrent",
+    "table": "embedding", "head": "linear",
 }  # fmt: skip
 ANATOMY = Anatomy(
     tuple(Layer(name, kind, 1) for name, kind in KINDS.items()),
     (
         Site("act", "relu", "act", (), "conv", 4, hidden=True, gate=False, consumers=("fc1",)),
         Site(":relu:0", "relu", "", (0,), "fc1", 6, hidden=True, gate=False, consumers=("fc2",)),
-        Site(":sigmoid:0", "sigmoid", "", (0,), "fc2", 5, hidden=True, gate=False, consumers=("rnn",)),
+        Site(":sigmoid:0", "sigmoid", "", (0,), "fc2", 5, hidden=True, gate=False, consumers=("square",)),
     ),
 )
 
@@ -81,9 +82,18 @@ class Kept:
     def available(self, before_tick: int) -> bool:
         return self.tick < before_tick
 
+    def target_tick(self, before_tick: int) -> int | None:
+        return self.tick if self.tick < before_tick else None
+
     def rollback(self, before_tick: int) -> tuple[int, int]:
         self.run.model.load_state_dict(self.state)
         return self.tick, self.step
+
+    def keep(self) -> None:
+        """Nothing is kept: a rollback changes nothing here."""
+
+    def put_back(self, kept: None) -> None:
+        """Nothing was kept."""
 
 
 def batch() -> Tensor:
@@ -96,6 +106,9 @@ def sick_run(optimizer: str = "adam") -> TrainingRun:
     model = Net()
     run = TrainingRun(model, (OPTIMIZERS[optimizer]([p for p in model.parameters() if p.requires_grad]),))
     run.known_good = Kept(run, tick=1, step=1)
+    run.data_control = True
+    again = batch()
+    run.replay = lambda: _replayed(model, again)
     for _ in range(2):
         take_step(run, batch())
     model(batch()).square().mean().backward()
@@ -106,6 +119,16 @@ def sick_run(optimizer: str = "adam") -> TrainingRun:
         ":relu:0": torch.tensor([True, True, False, False, False, True]),
     }
     return run
+
+
+@torch.no_grad()
+def _replayed(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Run a batch again as the owned form does: the buffers are put back."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    loss: Tensor = model(inputs).square().mean()
+    for buffer, value in kept:
+        buffer.copy_(value)
+    return loss
 
 
 def take_step(run: TrainingRun, inputs: Tensor) -> None:
@@ -120,7 +143,7 @@ def bare_run() -> TrainingRun:
     """Return a run of which nothing is known and in which nothing can be done."""
     torch.manual_seed(3)
     model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten())
-    return TrainingRun(model, (torch.optim.SGD(model.parameters(), lr=1e-9),))
+    return TrainingRun(model, (torch.optim.SGD(model.parameters(), lr=0.0),))
 
 
 def decision(pathology: str = "vanishing_gradients", *where: str, tick: int = 5, **evidence: Any) -> Decision:
@@ -141,7 +164,8 @@ def fingerprint(run: TrainingRun) -> dict[str, Any]:
         "hooks": {p: [k for k, v in vars(m).items() if "hooks" in k and v] for p, m in modules.items()},
         "training": [module.training for module in modules.values()],
         "anatomy": plain(run.anatomy),
-        "set": (run.lr_multiplier, run.clip, run.voided, run.stop_reason, tuple(run.surgeries)),
+        "set": (run.settings, run.voided, run.stop_reason, tuple(run.surgeries)),
+        "asked": (run.batches_to_skip, run.rewind),
         "clock": dataclasses.astuple(run.clock),
         "random": _bytes(torch.get_rng_state()),
     }

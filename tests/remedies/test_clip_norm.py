@@ -9,6 +9,7 @@ import pytest
 from supervisor.errors import RemedyRefused
 from supervisor.remedies.clip_norm import ClipNorm
 from supervisor.run import Clip, TrainingRun
+from supervisor.settings import FOREVER
 from tests.remedies.sick import decision, sick_run
 
 
@@ -70,3 +71,44 @@ def test_undo_brings_back_the_earlier_limit() -> None:
     earlier = run.clip
     ClipNorm(max_norm=1.0).apply(run, decision()).undo()
     assert run.clip is earlier
+
+
+def test_held_for_the_run_it_never_ends() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=1e-3, hold="run").apply(run, decision())
+    run.clock.tick = 10**9
+    assert run.clip_gradients(grad_norm(run))
+
+
+def test_a_tighter_limit_that_holds_is_kept_and_said() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=1.0, hold=3).apply(run, decision())
+    effect = ClipNorm(max_norm=5.0, hold=9).apply(run, decision())
+    assert run.clip == Clip("norm", 1.0, until=14)
+    assert effect.changes["kept the tighter limit, not"] == (5.0, 1.0)
+
+
+def test_what_would_only_repeat_a_limit_is_refused() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=1.0, hold="run").apply(run, decision())
+    with pytest.raises(RemedyRefused, match="to the end of the run"):
+        ClipNorm(max_norm=1.0, hold=9).apply(run, decision())
+    ClipNorm(max_norm=0.5, hold=9).apply(run, decision())
+    assert run.clip == Clip("norm", 0.5, until=FOREVER)
+
+
+def test_a_limit_that_is_over_binds_nobody() -> None:
+    run = sick_run()
+    ClipNorm(max_norm=1.0, hold=3).apply(run, decision())
+    run.clock.tick += 4
+    ClipNorm(max_norm=5.0).apply(run, decision())
+    assert run.clip == Clip("norm", 5.0, until=9)
+
+
+@pytest.mark.parametrize(("said", "expected"), [(0.5, 0.5), (math.nan, 3.0), (None, 3.0)])
+def test_what_the_finding_says_is_usual_goes_before_what_the_run_knows(said: object, expected: float) -> None:
+    run = sick_run()
+    run.usual_norm = 3.0
+    ClipNorm().apply(run, decision(usual_max=said))
+    assert run.clip is not None
+    assert run.clip.limit == expected

@@ -16,7 +16,10 @@ from tests.remedies.sick import OPTIMIZERS, bare_run, batch, decision, fingerpri
 
 UNDONE_BY_THE_LOOP = {"rollback"}  # the loop keeps the state it had before it
 NEVER_REFUSE = {"skip_step", "stop", "advise"}
-PARAMS: dict[str, dict[str, object]] = {"swap_activation": {"to": "leaky_relu"}}  # that fit any pathology
+PARAMS: dict[str, dict[str, object]] = {  # that fit any pathology
+    "swap_activation": {"to": "leaky_relu"},
+    "weight_decay": {"add": 1e-3},
+}
 PATHOLOGIES = ("vanishing_gradients", "dead_units", "exploding_gradients")
 
 every_remedy = pytest.mark.parametrize("name", REMEDIES.names())
@@ -81,7 +84,7 @@ def test_frozen_parameters_and_the_optimizers_own_settings_are_never_written(nam
     REMEDIES[name](**PARAMS.get(name, {})).apply(run, decision())
     assert all(torch.equal(p, frozen[id(p)]) for p in run.model.parameters() if not p.requires_grad)
     assert groups == [{k: v for k, v in g.items() if k != "params"} for o in run.optimizers for g in o.param_groups]
-    assert objects == [id(p) for p in run.model.parameters()]
+    assert set(objects) <= {id(p) for p in run.model.parameters()}  # a surgery adds some
 
 
 @every_optimizer

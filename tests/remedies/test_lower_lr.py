@@ -46,9 +46,7 @@ def test_a_scheduler_that_recomputes_does_not_undo_it() -> None:
     run = sick_run()
     scheduler = LambdaLR(run.optimizers[0], lambda step: 1.0 / (1 + step))
     LowerLr().apply(run, decision())
-    with run.effective_lr():
-        assert run.optimizers[0].param_groups[0]["lr"] == 1e-3 * 0.1
-        run.optimizers[0].step()
+    run.take_step(1.0)
     scheduler.step()
     assert run.optimizers[0].param_groups[0]["lr"] == 5e-4
     assert run.lr == pytest.approx(5e-5)
@@ -60,3 +58,18 @@ def test_undo_leaves_what_was_set_later() -> None:
     LowerLr(factor=0.5).apply(run, decision())
     first.undo()
     assert run.lr_multiplier == pytest.approx(0.5)
+
+
+def test_a_group_that_its_user_wants_below_min_lr_does_not_bind_the_others() -> None:
+    run = two_groups(1e-3, 1e-9)
+    LowerLr(factor=0.1).apply(run, decision())
+    assert run.lr == pytest.approx(1e-4)
+    with pytest.raises(RemedyRefused, match="lower min_lr"):
+        LowerLr().apply(two_groups(1e-8, 1e-9), decision())
+
+
+def test_rprops_rate_steers_only_its_first_step_and_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    run = TrainingRun(model, (torch.optim.Rprop(model.parameters(), lr=0.01),))
+    with pytest.raises(RemedyRefused, match="no param_group of Rprop"):
+        LowerLr().apply(run, decision())

@@ -48,7 +48,8 @@ class Cnn(nn.Module):
 def alive(run: TrainingRun, inputs: Tensor) -> dict[str, int]:
     """Return how many units a fresh look sees awake, by producer."""
     again = seen(run.model, inputs)
-    return {s.producer or s.name: int((~again.silent_units[s.name]).sum()) for s in again.anatomy.sites}
+    sites = [s for s in again.anatomy.sites if s.name in again.silent_units]
+    return {s.producer or s.name: int((~again.silent_units[s.name]).sum()) for s in sites}
 
 
 def images() -> Tensor:
@@ -148,14 +149,84 @@ def test_a_network_dead_through_and_through_can_learn_again() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_moments_of_new_rows_and_columns_are_zero(optimizer: str) -> None:
+def test_the_optimizer_knows_no_direction_for_new_rows_and_divides_by_what_is_usual(optimizer: str) -> None:
     run = sick_run(optimizer)
+    fc1 = run.module("fc1")
+    assert isinstance(fc1, nn.Linear)
+    state = run.optimizers[0].state[fc1.weight]
+    before = {k: v.clone() for k, v in state.items() if v.shape == fc1.weight.shape}
     ReinitDeadUnits().apply(run, FINDING)
-    dead = run.silent_units[":relu:0"]
-    parameters = dict(run.model.named_parameters())
-    moments = [v for v in run.state_of(parameters["fc1.weight"]).values() if v.shape == parameters["fc1.weight"].shape]
-    assert moments
-    assert all(not moment[dead].any() and moment[~dead].any() for moment in moments)
+    dead = run.silent_units[":relu:0"][:, None] | run.silent_units["act"].repeat_interleave(16)[None]
+    assert before
+    for name, old in before.items():
+        moment = state[name]
+        assert torch.equal(moment[~dead], old[~dead])
+        if name in {"exp_avg_sq", "max_exp_avg_sq"}:
+            assert float(moment[dead].min()) > 0.1 * float(old[~dead].mean())
+            assert float(moment[dead].max()) < 10 * float(old[~dead].mean())
+        else:
+            assert not moment[dead].any()
+
+
+def test_the_first_steps_of_a_new_unit_are_no_longer_than_usual_ones() -> None:
+    """Adam's bias correction is over for the parameter: with a second moment of zero they would be 6 times longer."""
+    torch.manual_seed(0)
+    model, x = Mlp(), torch.randn(64, 4)
+    killed(model.a, [0, 3])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.mse_loss(model(torch.randn(64, 4)), torch.randn(64, 2)).backward()
+        optimizer.step()
+
+    for _ in range(300):
+        step()
+    ReinitDeadUnits().apply(seen(model, x, optimizer=optimizer), FINDING)
+    before = model.b.weight.detach().clone()
+    for _ in range(20):
+        step()
+    moved = (model.b.weight.detach() - before).norm(dim=0)
+    assert 0 < float(moved[[0, 3]].max()) < 2 * float(moved[[1, 2, 4, 5, 6, 7]].max())
+
+
+class Read(nn.Module):
+    """Units read by a recurrent or an attention layer."""
+
+    def __init__(self, reader: nn.Module) -> None:
+        super().__init__()
+        self.a, self.reader, self.head = nn.Linear(4, 8), reader, nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = F.relu(self.a(x)).view(4, 8, 8)
+        if isinstance(self.reader, nn.MultiheadAttention):
+            return self.head(self.reader(steps, steps, steps)[0])  # type: ignore[no-any-return]
+        return self.head(self.reader(steps)[0])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        lambda: nn.LSTM(8, 8, batch_first=True),
+        lambda: nn.GRU(8, 4, batch_first=True, bidirectional=True),
+        lambda: nn.RNN(8, 8, batch_first=True),
+        lambda: nn.MultiheadAttention(8, 2, batch_first=True),
+    ],
+)
+def test_units_read_by_recurrence_and_attention_live_again_and_the_function_stays(reader: object) -> None:
+    torch.manual_seed(0)
+    assert callable(reader)
+    model, x = Read(reader()), torch.randn(32, 4)
+    killed(model.a, [0, 3, 5])
+    run = seen(model, x)
+    before = model(x)
+    effect = ReinitDeadUnits().apply(run, FINDING)
+    assert effect.changes == {"a (units re-initialized)": (0, 3)}
+    assert torch.allclose(model(x), before, atol=1e-6)
+    assert alive(run, x)["a"] == 8
+    model(x).square().mean().backward()
+    gradients = [p.grad for n, p in model.reader.named_parameters() if "ih_l0" in n or n == "in_proj_weight"]
+    assert all(g is not None and (g.ndim == 1 or bool(g[:, [0, 3, 5]].any())) for g in gradients)
 
 
 class Residual(nn.Module):

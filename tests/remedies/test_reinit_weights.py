@@ -13,6 +13,7 @@ from supervisor.records import Anatomy, Layer, LayerKind, Site
 from supervisor.remedies.reinit_weights import ReinitWeights
 from supervisor.run import TrainingRun
 from tests.remedies.sick import decision, fingerprint, seen, sick_run
+from tests.remedies.surgery import replayed
 
 WIDE = 400
 
@@ -165,3 +166,57 @@ def test_the_seed_governs_what_is_drawn() -> None:
 def test_a_model_that_is_itself_the_layer_is_found() -> None:
     run = seen(nn.Linear(4, 2), torch.randn(3, 4))
     assert "model.weight (rms)" in ReinitWeights().apply(run, decision()).changes
+
+
+class Written(nn.Module):
+    """A recurrence written by hand, and a square layer that is run twice without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feed, self.back, self.twice, self.head = (nn.Linear(6, 6) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.zeros(len(x), 6)
+        for step in x.view(len(x), -1, 6).unbind(1):
+            h = torch.tanh(self.feed(step) + self.back(h))
+        return self.head(torch.relu(self.twice(h)) * torch.relu(self.twice(-h)))  # type: ignore[no-any-return]
+
+
+def is_orthogonal(layer: nn.Module) -> bool:
+    assert isinstance(layer, nn.Linear)
+    return torch.allclose(layer.weight @ layer.weight.T, torch.eye(6), atol=1e-5)
+
+
+def test_a_recurrence_written_by_hand_becomes_orthogonal_and_nothing_else() -> None:
+    inputs = torch.randn(8, 24)
+    run = replayed(seen(Written(), inputs), inputs)
+    ReinitWeights().apply(run, decision())
+    found = [name for name in ("feed", "back", "twice", "head") if is_orthogonal(run.module(name))]
+    assert found == ["back"]
+
+
+class Skips(nn.Module):
+    """Residual branches that nothing normalizes, as many as asked for."""
+
+    def __init__(self, branches: int) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(4, 64), nn.Linear(64, 2)
+        self.ins = nn.ModuleList([nn.Linear(64, 64) for _ in range(branches)])
+        self.outs = nn.ModuleList([nn.Linear(64, 64) for _ in range(branches)])
+        self.size = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = start = self.embed(x)
+        for first, second in zip(self.ins, self.outs, strict=True):
+            x = x + second(torch.relu(first(x)))
+        self.size = float(x.detach().std() / start.detach().std())
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+def test_residual_branches_stay_of_the_size_of_what_they_are_added_to() -> None:
+    """Without the scale 32 branches make a thousand times as much of it (Hayou et al., 2021)."""
+    torch.manual_seed(0)
+    model, inputs = Skips(32), torch.randn(32, 4)
+    ReinitWeights().apply(replayed(seen(model, inputs), inputs), decision())
+    model(inputs)
+    assert model.size < 3

@@ -14,7 +14,9 @@ from supervisor.remedies.rebuild import rebuild
 from supervisor.remedies.swap_activation import SwapActivation
 from supervisor.run import TrainingRun
 from supervisor.signals import Sensor
-from tests.remedies.sick import decision, seen
+from tests.remedies.sick import OPTIMIZERS, decision, fingerprint, seen
+from tests.remedies.surgery import MODELS, Loop, ill, promises
+from tests.remedies.surgery import x as fixed
 
 
 class Deep(nn.Module):
@@ -256,3 +258,70 @@ def test_an_activation_called_outside_the_model_is_refused_and_not_reported_as_s
     assert [(site.owner, site.hidden) for site in run.anatomy.sites] == [("(train_fn)", True)] * 2
     with pytest.raises(RemedyRefused, match="train_fn"):
         SwapActivation(to="relu").apply(run, decision("vanishing_gradients", "a"))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("to", ["relu", "prelu"])
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "tokens"])
+def test_it_is_exact_reversible_and_can_be_rebuilt(model: str, to: str, optimizer: str) -> None:
+    promises("swap_activation", MODELS[model], optimizer, to=to)
+
+
+def test_each_functional_site_learns_a_slope_of_its_own() -> None:
+    run = ill(Loop)
+    SwapActivation(to="prelu").apply(run, decision())
+    slopes = [name for name, _ in run.model.named_parameters() if "prelu" in name]
+    assert slopes == [f"prelu_sigmoid_{call}.weight" for call in range(5)]
+    run.model.zero_grad()
+    run.model(fixed()).square().mean().backward()
+    gradients = [dict(run.model.named_parameters())[name].grad for name in slopes]
+    assert all(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+
+class Sometimes(Loop):
+    """Calls its last sigmoid only while it is asked to."""
+
+    asked = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(self.first(x))
+        return self.head(torch.sigmoid(self.layers[0](x)) if self.asked else self.layers[0](x))  # type: ignore[no-any-return]
+
+
+class Switched(nn.Sequential):
+    """An activation module that is no longer called."""
+
+    asked = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[2](self[1](self[0](x)) if self.asked else self[0](x))  # type: ignore[no-any-return]
+
+
+def test_a_swap_that_no_pass_shows_is_taken_back() -> None:
+    run = ill(lambda: Switched(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 2)))
+    run.model.asked = False  # type: ignore[assignment]
+    before = fingerprint(run)
+    with pytest.raises(RemedyRefused, match="the swap is not visible in a pass: 1 did not call relu"):
+        SwapActivation().apply(run, decision())
+    assert fingerprint(run) == before
+
+
+def test_a_shorter_pass_than_the_one_that_was_seen_is_no_objection() -> None:
+    run = ill(Sometimes)
+    run.model.asked = False  # type: ignore[assignment]
+    assert len(SwapActivation().apply(run, decision()).changes) == 2
+
+
+@pytest.mark.parametrize("to", ["relu", "leaky_relu", "prelu", "elu", "selu", "gelu"])
+def test_module_and_function_compute_the_same(to: str) -> None:
+    as_module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    run = seen(as_module, x())
+    SwapActivation(to=to).apply(run, decision())  # type: ignore[arg-type]
+
+    class Functional(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[1](torch.tanh(self[0](x)))  # type: ignore[no-any-return]
+
+    again = seen(Functional(as_module[0], as_module[2]), x())
+    SwapActivation(to=to).apply(again, decision())  # type: ignore[arg-type]
+    assert torch.equal(run.model(fixed()), again.model(fixed()))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from supervisor.signals import anatomy, sensor
+from supervisor.signals import figures, sensor
 from tests.signals.costing import Mixed, bare, batches, between, squared, watched
 
 Rule = Callable[[nn.Module], torch.optim.Optimizer]
@@ -69,11 +69,11 @@ def test_no_tick_waits_for_the_device_where_the_bare_loop_does_not(rule: Rule) -
 
 def test_the_figures_of_a_tick_are_read_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    read = anatomy.read
+    read = figures.read
 
-    def counted(vector: Tensor) -> Any:
-        sizes.append(vector.numel())
-        return read(vector)
+    def counted(*of: Any) -> Any:
+        sizes.append(len(found := read(*of)))
+        return found
 
     monkeypatch.setattr(sensor, "read", counted)
     model = Mixed()

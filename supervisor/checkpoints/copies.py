@@ -1,0 +1,164 @@
+"""Copies of many tensors at once, into memory that is used again where there is some."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter, eq, is_
+from typing import Final
+
+import torch
+from torch import Tensor
+
+_ON_CPU: Final = attrgetter("is_cpu")
+_DEVICE: Final = attrgetter("device")
+_DTYPE: Final = attrgetter("dtype")
+_LAYOUT: Final = attrgetter("layout")
+_SHAPE: Final = attrgetter("shape")
+
+Group = tuple[list[Tensor], list[Tensor]]
+"""Targets and sources of one fused copy: all on one device, of one dtype."""
+
+
+def copy_tensors(into: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    """Copy lists of tensors, in one fused call for each device and dtype."""
+    copy_groups(grouped(into, source))
+
+
+def grouped(into: Sequence[Tensor], source: Sequence[Tensor]) -> list[Group]:
+    """Return pairs of lists that one fused call each can copy."""
+    if all(map(_ON_CPU, into)) and all(map(_ON_CPU, source)):
+        return [(list(into), list(source))]  # there a call takes tensors of any dtype
+    groups: dict[tuple[torch.device, torch.dtype], Group] = {}
+    for target, tensor in zip(into, source, strict=True):
+        targets, tensors = groups.setdefault((target.device, target.dtype), ([], []))
+        targets.append(target)
+        tensors.append(tensor)
+    return list(groups.values())
+
+
+def copy_groups(groups: Sequence[Group]) -> None:
+    """Copy the second list of each pair into the first."""
+    with torch.no_grad():
+        for targets, tensors in groups:
+            if not targets:
+                continue
+            try:
+                torch._foreach_copy_(targets, tensors)
+            except RuntimeError:  # it takes no conjugated views and not every subclass; what it copied is right
+                for target, tensor in zip(targets, tensors, strict=True):
+                    target.copy_(tensor)
+
+
+def writable(tensor: Tensor) -> bool:
+    """Return whether values can be copied into `tensor`: not into an expanded or a compressed sparse one.
+
+    Nobody else can write into an expanded tensor either, so it has not changed.
+    """
+    if tensor.layout is not torch.strided:
+        return tensor.layout is torch.sparse_coo
+    return tensor.is_contiguous() or all(
+        stride or size <= 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+
+
+def alike(a: Tensor, b: Tensor) -> bool:
+    """Return whether the values of the one fit into the other as they are, wherever both lie."""
+    return a.dtype is b.dtype and a.shape == b.shape and a.layout is b.layout
+
+
+class Shelf:
+    """Copies of tensors side by side, with what has to be known of each to use its memory again.
+
+    It is asked in bulk: one by one, `tensor.shape` and its like cost as much as the copying of small tensors.
+    """
+
+    __slots__ = ("dense", "dtypes", "on_cpu", "shapes", "tensors")
+
+    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
+        self.put(tensors)
+
+    def put(self, tensors: Sequence[Tensor]) -> None:
+        """Fill the shelf."""
+        self.tensors = list(tensors)
+        self.shapes, self.dtypes = list(map(_SHAPE, tensors)), list(map(_DTYPE, tensors))
+        self.dense, self.on_cpu = _dense(tensors), all(map(_ON_CPU, tensors))
+
+    def fits(self, live: Sequence[Tensor], at: Sequence[slice] = (slice(None),)) -> bool:
+        """Return whether the copies at the places `at`, in a row, and the tensors `live` are alike."""
+        if not self.dense or sum(len(range(*part.indices(len(self.tensors)))) for part in at) != len(live):
+            return False
+        shapes = chain.from_iterable(self.shapes[part] for part in at)
+        dtypes = chain.from_iterable(self.dtypes[part] for part in at)
+        # Without lists of their own: thousands of new objects would make the garbage collector go through all there is.
+        if not (all(map(is_, dtypes, map(_DTYPE, live))) and all(map(eq, shapes, map(_SHAPE, live)))):
+            return False
+        if self.on_cpu:
+            return all(map(_ON_CPU, live)) and _dense(live)
+        devices = (tensor.device for part in at for tensor in self.tensors[part])
+        return all(map(eq, devices, map(_DEVICE, live))) and _dense(live)
+
+
+def _dense(tensors: Iterable[Tensor]) -> bool:
+    return {*map(_LAYOUT, tensors)} <= {torch.strided}
+
+
+class Copies:
+    """Takes copies of tensors, all of them at once in `fill`.
+
+    `spare` are copies taken before that nobody needs any more: those that are alike, in the order of taking, are
+    written into again. `place` is the device the copies shall lie on; None: each where its tensor is.
+    """
+
+    def __init__(self, spare: Shelf | None = None, place: torch.device | None = None) -> None:
+        self.shelf = Shelf()  # the copies, in the order in which they were asked for; empty before `fill`
+        self.place = place
+        self._spare = spare
+        self._live: list[Tensor] = []
+
+    def __call__(self, live: Tensor) -> int:
+        """Ask for a copy of `live`; return its place on the shelf."""
+        self._live.append(live)
+        return len(self._live) - 1
+
+    def several(self, live: Collection[Tensor]) -> int:
+        """Ask for copies of all `live` at once; return the place of the first."""
+        self._live.extend(live)
+        return len(self._live) - len(live)
+
+    def fill(self) -> None:
+        """Copy the values of all tensors asked for."""
+        live, spare, shelf = self._live, self._spare, self.shelf
+        if spare is not None and self.place is None and spare.fits(live):
+            for name in Shelf.__slots__:
+                setattr(shelf, name, getattr(spare, name))
+        else:
+            old = [] if spare is None else spare.tensors[: len(live)]
+            some = [*old, *[None] * (len(live) - len(old))]
+            shelf.put([_memory(tensor, maybe, self.place) for tensor, maybe in zip(live, some, strict=True)])
+        copy_tensors(shelf.tensors, live)
+
+
+def _memory(live: Tensor, old: Tensor | None, place: torch.device | None) -> Tensor:
+    """Return memory for a copy of `live`: that of `old` if it fits."""
+    if live.layout is not torch.strided:
+        return live.detach().to(place or live.device, copy=True)  # how much it needs, only its values tell
+    if old is None and place is None and live.is_contiguous():
+        return torch.empty_like(live)
+    device = place or live.device
+    if old is not None and old.device == device and alike(old, live):
+        return old
+    if not writable(live):
+        return torch.empty(live.shape, dtype=live.dtype, device=device)
+    return torch.empty_like(live, device=device, requires_grad=False)
+
+
+def size(tensors: Iterable[Tensor]) -> int:
+    """Return how many bytes `tensors` take."""
+    return sum(t.numel() * t.element_size() if t.layout is torch.strided else _sparse_size(t) for t in tensors)
+
+
+def _sparse_size(tensor: Tensor) -> int:
+    """Return about how many bytes a sparse tensor takes: its values, and an index of 8 bytes for each dimension."""
+    entries = tensor._nnz()  # noqa: SLF001 - torch's own name, and it has no other
+    return int(entries) * (tensor.element_size() + 8 * tensor.ndim)
