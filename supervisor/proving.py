@@ -97,7 +97,8 @@ class Prover:
         finally:
             self.guard.put_forward(there)
         if trial is not None:
-            self.held.append({**_plain(trial), "phase": "ended"})
+            clock = self.run.clock
+            self.held.append({"tick": clock.tick, "step": clock.step, **_plain(trial), "phase": "ended"})
             self.tape.line("trial", self.held[-1])
         return trial
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import chain
+from itertools import compress
 from operator import attrgetter, eq, is_
 from typing import Final
 
@@ -15,6 +15,7 @@ _DEVICE: Final = attrgetter("device")
 _DTYPE: Final = attrgetter("dtype")
 _LAYOUT: Final = attrgetter("layout")
 _SHAPE: Final = attrgetter("shape")
+CHUNK: Final = 256  # tensors
 
 Group = tuple[list[Tensor], list[Tensor]]
 """Targets and sources of one fused copy: all on one device, of one dtype."""
@@ -70,33 +71,56 @@ def alike(a: Tensor, b: Tensor) -> bool:
 class Shelf:
     """Copies of tensors side by side, with what has to be known of each to use its memory again.
 
-    It is asked in bulk: one by one, `tensor.shape` and its like cost as much as the copying of small tensors.
+    It is asked in bulk: one by one, `tensor.shape` and its like cost as much as the copying of small tensors. And in
+    stretches of CHUNK, so that a tensor is still in the processor's cache when it is copied after it was looked at.
     """
 
-    __slots__ = ("dense", "dtypes", "on_cpu", "shapes", "tensors")
-
-    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
-        self.put(tensors)
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self._shapes: list[torch.Size] = []
+        self._dtypes: list[torch.dtype] = []
+        self._dense = self.on_cpu = True  # all of them
 
     def put(self, tensors: Sequence[Tensor]) -> None:
-        """Fill the shelf."""
-        self.tensors = list(tensors)
-        self.shapes, self.dtypes = list(map(_SHAPE, tensors)), list(map(_DTYPE, tensors))
-        self.dense, self.on_cpu = _dense(tensors), all(map(_ON_CPU, tensors))
+        """Put more copies on the shelf."""
+        self.tensors += tensors
+        self._shapes += map(_SHAPE, tensors)
+        self._dtypes += map(_DTYPE, tensors)
+        self._dense, self.on_cpu = self._dense and _dense(tensors), self.on_cpu and all(map(_ON_CPU, tensors))
 
-    def fits(self, live: Sequence[Tensor], at: Sequence[slice] = (slice(None),)) -> bool:
-        """Return whether the copies at the places `at`, in a row, and the tensors `live` are alike."""
-        if not self.dense or sum(len(range(*part.indices(len(self.tensors)))) for part in at) != len(live):
-            return False
-        shapes = chain.from_iterable(self.shapes[part] for part in at)
-        dtypes = chain.from_iterable(self.dtypes[part] for part in at)
+    def take_over(self, other: Shelf, part: slice) -> None:
+        """Put a part of another shelf on this one."""
+        self.tensors += other.tensors[part]
+        self._shapes += other._shapes[part]
+        self._dtypes += other._dtypes[part]
+        self._dense, self.on_cpu = self._dense and other._dense, self.on_cpu and other.on_cpu
+
+    def fits(self, live: Sequence[Tensor], part: slice) -> bool:
+        """Return whether a part of the shelf and the tensors `live` are alike, and lie on the same devices."""
+        copies = self.tensors[part]
         # Without lists of their own: thousands of new objects would make the garbage collector go through all there is.
-        if not (all(map(is_, dtypes, map(_DTYPE, live))) and all(map(eq, shapes, map(_SHAPE, live)))):
-            return False
-        if self.on_cpu:
-            return all(map(_ON_CPU, live)) and _dense(live)
-        devices = (tensor.device for part in at for tensor in self.tensors[part])
-        return all(map(eq, devices, map(_DEVICE, live))) and _dense(live)
+        return (
+            self._dense
+            and len(copies) == len(live)
+            and all(map(is_, self._dtypes[part], map(_DTYPE, live)))
+            and all(map(eq, self._shapes[part], map(_SHAPE, live)))
+            and _dense(live)
+            and (all(map(_ON_CPU, live)) if self.on_cpu else all(map(eq, map(_DEVICE, copies), map(_DEVICE, live))))
+        )
+
+    def give_back(self, live: Sequence[Tensor], first: int) -> list[int]:
+        """Copy what lies on the shelf from `first` on into `live`; return the indices of those it does not fit into."""
+        misfits: list[int] = []
+        for start in range(0, len(live), CHUNK):
+            into = live[start : start + CHUNK]
+            part = slice(first + start, first + start + len(into))
+            source = self.tensors[part]
+            if not (self.fits(into, part) and all(map(Tensor.is_contiguous, into))):
+                fit = [alike(a, b) and writable(a) for a, b in zip(into, source, strict=True)]
+                misfits += [start + index for index, fits in enumerate(fit) if not fits]
+                into, source = list(compress(into, fit)), list(compress(source, fit))
+            copy_tensors(into, source)
+        return misfits
 
 
 def _dense(tensors: Iterable[Tensor]) -> bool:
@@ -128,15 +152,19 @@ class Copies:
 
     def fill(self) -> None:
         """Copy the values of all tensors asked for."""
-        live, spare, shelf = self._live, self._spare, self.shelf
-        if spare is not None and self.place is None and spare.fits(live):
-            for name in Shelf.__slots__:
-                setattr(shelf, name, getattr(spare, name))
-        else:
-            old = [] if spare is None else spare.tensors[: len(live)]
-            some = [*old, *[None] * (len(live) - len(old))]
-            shelf.put([_memory(tensor, maybe, self.place) for tensor, maybe in zip(live, some, strict=True)])
-        copy_tensors(shelf.tensors, live)
+        spare, shelf = self._spare, self.shelf
+        for start in range(0, len(self._live), CHUNK):
+            live, part = self._live[start : start + CHUNK], slice(start, start + CHUNK)
+            if spare is not None and self.place is None and spare.fits(live, part):
+                shelf.take_over(spare, part)
+                if spare.on_cpu:
+                    copy_groups([(shelf.tensors[part], live)])  # no need to look at them once more
+                    continue
+            else:
+                old = [] if spare is None else spare.tensors[part]
+                some = [*old[: len(live)], *[None] * (len(live) - len(old))]
+                shelf.put([_memory(tensor, maybe, self.place) for tensor, maybe in zip(live, some, strict=True)])
+            copy_tensors(shelf.tensors[part], live)
 
 
 def _memory(live: Tensor, old: Tensor | None, place: torch.device | None) -> Tensor:

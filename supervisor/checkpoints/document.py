@@ -89,9 +89,9 @@ def checkpoint_of(run: TrainingRun, content: Mapping[str, Any]) -> Checkpoint:
     _check(content, members, parameters, set(paths.values()))
     by_path = {paths[id(module)]: module for module in modules}
     shelf = Shelf()
-    shelf.tensors += [content["parameters"][name] for name in parameters]
+    shelf.put([content["parameters"][name] for name in parameters])
     decoder = Decoder(shelf, parameters, run.device)
-    checkpoint = Checkpoint(
+    return Checkpoint(
         tick=content["tick"],
         step=content["step"],
         live=list(parameters.values()),
@@ -108,8 +108,6 @@ def checkpoint_of(run: TrainingRun, content: Mapping[str, Any]) -> Checkpoint:
         place=None,
         shelf=shelf,
     )
-    shelf.put(shelf.tensors)
-    return checkpoint
 
 
 def _check(content: Mapping[str, Any], members: Members, parameters: Mapping[str, Tensor], paths: set[str]) -> None:

@@ -21,6 +21,7 @@ from supervisor.checkpoints.rng import generator_state
 
 MOST: Final = 500  # values looked at
 _DEEP: Final = 3  # objects inside objects
+_LIBRARIES: Final = frozenset({"torch", "numpy", "inspect", "typing", "logging", "supervisor"})
 _PLAIN: Final = (bool, int, float, complex, str)
 
 
@@ -85,16 +86,22 @@ def _look(value: Any, name: str, found: dict[str, str], seen: set[int], depth: i
     if isinstance(value, _PLAIN):
         found[f"{name} ({type(value).__name__})"] = repr(value)
         return
-    if id(value) in seen or isinstance(value, (nn.Parameter, Optimizer, type)) or inspect.ismodule(value):
+    if id(value) in seen or isinstance(value, (nn.Module, nn.Parameter, Optimizer, type)) or inspect.ismodule(value):
         return
     seen.add(id(value))
     state = generator_state(value)
     if state is not None or isinstance(value, (Tensor, np.ndarray)):
         kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
         found[f"{name} ({kind})"] = fingerprint(value if state is None else state)
-    elif depth < _DEEP:
+    elif depth < _DEEP and _users(value):
         for inner, item in _inside(value):
             _look(item, f"{name}{inner}", found, seen, depth + 1)
+
+
+def _users(value: Any) -> bool:  # noqa: ANN401
+    """Return whether `value` may hold state of the user's: what a library defines does not change by a step."""
+    home = getattr(value if inspect.isroutine(value) else type(value), "__module__", None) or ""
+    return home.partition(".")[0] not in _LIBRARIES
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
@@ -105,5 +112,5 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
         yield from ((f"[{index}]", item) for index, item in enumerate(value[:20]))
     elif inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, functools.partial):
         yield from ((f": {name}", item) for name, item in _held(value))
-    elif hasattr(value, "__dict__") and not isinstance(value, nn.Module):
+    elif hasattr(value, "__dict__"):
         yield from ((f".{name}", item) for name, item in list(vars(value).items()))

@@ -40,7 +40,7 @@ def keep_optimizer(optimizer: Optimizer, keeper: Keeper) -> OptimizerState:
     inner = dict(_inner(optimizer))
     shared = {id(one) for within in inner.values() for one in vars(within).values()}
     return OptimizerState(
-        {key: keep(state) for key, state in optimizer.state.items()},
+        keeper.keep_all(optimizer.state),
         [
             GroupState(group["params"][:], {k: keep(v) for k, v in group.items() if k != "params"})
             for group in optimizer.param_groups

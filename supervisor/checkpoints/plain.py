@@ -96,7 +96,7 @@ class Decoder:
             return {self._key(key): self.decode(item) for key, item in plain["items"]}
         if kind == "tensor":
             assert isinstance(value, Tensor)
-            self.shelf.tensors.append(value)
+            self.shelf.put([value])
             return Leaf(self.shelf, len(self.shelf.tensors) - 1, self.place(plain["place"]))
         if kind == "parameter":
             return Ref(self.parameters[str(value)])

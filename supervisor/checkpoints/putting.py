@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
-from supervisor.checkpoints.copies import Shelf, copy_tensors, writable
+from supervisor.checkpoints.copies import CHUNK, copy_tensors, writable
 from supervisor.checkpoints.trees import DICTS, IMMUTABLE, TENSORS, Leaf, Ref, Row, emptied
 
 
@@ -74,17 +75,28 @@ class Putter:
 
     def fill(self) -> None:
         """Copy the values of all tensors that were found in their places."""
-        into = [tensor for live, _ in self._rows for tensor in live.values()]
-        places = [slice(row.first, row.first + len(row.keys)) for _, row in self._rows]
-        shelf = self._rows[0][1].shelf if self._rows else Shelf()
-        if shelf.fits(into, places) and all(map(Tensor.is_contiguous, into)):
-            self._into += into
-            self._source += [copy for place in places for copy in shelf.tensors[place]]
-        else:
-            for live, row in self._rows:
-                self.put_dict(live, dict(row.leaves()))
+        for rows in _runs(self._rows):
+            live = [tensor for state, _ in rows for tensor in state.values()]
+            if rows[0][1].shelf.give_back(live, rows[0][1].first):
+                for state, row in rows:
+                    self.put_dict(state, dict(row.leaves()))
         self._rows = []
         copy_tensors(self._into, self._source)
+
+
+def _runs(rows: list[tuple[dict[Any, Any], Row]]) -> Iterator[list[tuple[dict[Any, Any], Row]]]:
+    """Yield stretches of rows that lie side by side, of about CHUNK tensors each."""
+    run: list[tuple[dict[Any, Any], Row]] = []
+    size = 0
+    for pair in rows:
+        row = pair[1]
+        if run and (size >= CHUNK or row.first != run[0][1].first + size):
+            yield run
+            run, size = [], 0
+        run.append(pair)
+        size += len(row.keys)
+    if run:
+        yield run
 
 
 def fresh(kept: Any) -> Any:  # noqa: ANN401

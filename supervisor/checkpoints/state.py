@@ -92,8 +92,7 @@ def capture(run: TrainingRun, spare: Checkpoint | None = None, place: torch.devi
     keeper = Keeper(copies, {id(p) for p in parameters})
     places = buffers_of(modules)
     values = {id(p): p for p in parameters} | once(places)
-    for value in values.values():
-        copies(value)
+    copies.several(values.values())
     kept = {name: keep_optimizer(o, keeper) for name, o in members.optimizers.items()}
     others = {name: keeper.keep(state_of(thing)) for name, thing in members.others.items()}
     extra = [(m, keeper.keep(m.get_extra_state())) for m in modules if _has_extra(m)]
@@ -125,7 +124,7 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     """
     run.undo_surgeries(checkpoint.surgeries)
     members, putter = members_of(run), Putter()
-    _put_parameters(checkpoint, putter)
+    _put_parameters(checkpoint)
     put_buffers(checkpoint.buffers)
     _put_others(members, checkpoint)
     for name, kept in checkpoint.optimizers.items():
@@ -144,13 +143,11 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     run.clock.step = checkpoint.step
 
 
-def _put_parameters(checkpoint: Checkpoint, putter: Putter) -> None:
+def _put_parameters(checkpoint: Checkpoint) -> None:
     checkpoint.homes.hang_back()
-    for live, kept in zip(checkpoint.live, checkpoint.shelf.tensors, strict=False):
-        if live.shape == kept.shape and live.dtype is kept.dtype:
-            putter.copy_later(live, kept)
-        else:
-            live.data = kept.to(live.device, copy=True)
+    for index in checkpoint.shelf.give_back(checkpoint.live, 0):
+        parameter = checkpoint.live[index]
+        parameter.data = checkpoint.shelf.tensors[index].to(parameter.device, copy=True)
 
 
 def _put_others(members: Members, checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import torch
@@ -90,12 +91,27 @@ class Keeper:
         except Exception:  # noqa: BLE001 - a lock, a file, a handle: no state that could be put back
             return Ref(value)
 
+    def keep_all(self, states: dict[Any, Any]) -> dict[Any, Any]:
+        """Return the kept form of many states at once, as an optimizer has them: by what they belong to."""
+        if {*map(type, states.values())} != {dict} or (first := self._row([*states.values()])) is None:
+            return {key: self.keep(state) for key, state in states.items()}
+        kept, shelf, interned = {}, self.copies.shelf, self._keys
+        for key, state in states.items():
+            keys = tuple(state)
+            kept[key] = Row(shelf, first, interned.setdefault(keys, keys))
+            first += len(keys)
+        return kept
+
+    def _row(self, states: list[dict[Any, Any]]) -> int | None:
+        """Ask for copies of all tensors in `states`, if they hold nothing else; return the place of the first."""
+        values = list(chain.from_iterable(map(dict.values, states)))
+        if {*map(type, values)} != TENSORS or self.copies.place is not None:
+            return None
+        return self.copies.several(values) if self.known.isdisjoint(map(id, values)) else None
+
     def _dict(self, value: dict[Any, Any]) -> dict[Any, Any] | Row:
-        copies, values = self.copies, value.values()
-        rowed = type(value) is dict and {*map(type, values)} == TENSORS and copies.place is None
-        if rowed and self.known.isdisjoint(map(id, values)):
-            keys = tuple(value)
-            return Row(copies.shelf, copies.several(values), self._keys.setdefault(keys, keys))
+        if type(value) is dict and (first := self._row([value])) is not None:
+            return Row(self.copies.shelf, first, tuple(value))
         kept = emptied(value)
         for key, item in value.items():
             kept[key] = self.keep(item)

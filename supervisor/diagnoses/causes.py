@@ -65,6 +65,7 @@ __all__ = [
     "suspect",
 ]
 
+
 def suspect(name: str, weight: float, **evidence: Any) -> Cause:  # noqa: ANN401 - plain figures and strings
     """Return a cause with its evidence; `weight` is clamped to 0..1, and NaN weighs nothing."""
     return Cause(name, min(1.0, max(0.0, weight)) if weight == weight else 0.0, evidence)  # noqa: PLR0124 - NaN

@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from supervisor.diagnoses.window import Window
 from supervisor.records import Snapshot
 
 CAPACITY: Final = 200  # accepted values per series
@@ -58,7 +57,6 @@ class RobustSeries:
         self.centre = math.nan  # the median; NaN before the first value
         self.scale = math.nan  # the robust standard deviation, 1.4826 * MAD, drift left out
         self._rejected: deque[float] = deque(maxlen=SHIFT)
-        self._ordered, self._moves = Window(CAPACITY), Window(CAPACITY - 1)  # the values, and their steps
         self._fresh = 0  # values accepted since centre and scale were computed
 
     def __len__(self) -> int:
@@ -71,9 +69,11 @@ class RobustSeries:
         return len(self._rejected)
 
     def _refresh(self) -> None:
-        self.centre = self._ordered.median()
-        around = self._ordered.deviation(self.centre)
-        steps = self._moves.median() / math.sqrt(2.0) if len(self.values) > REFRESH else around
+        values = np.fromiter(self.values, np.float64, len(self.values))
+        moves = np.abs(values[1:] - values[:-1])
+        self.centre = _median(values)
+        around = _median(np.abs(values - self.centre))
+        steps = _median(moves) / math.sqrt(2.0) if len(values) > REFRESH else around
         self.scale = MAD_TO_SIGMA * min(around, steps)
         self._fresh = 0
 
@@ -85,35 +85,23 @@ class RobustSeries:
         """Take in `value` if it is finite and usual; return whether it was."""
         if not math.isfinite(value):
             return False
-        if len(self.values) < REFRESH or value <= self.centre + max(self.z * self.scale, self.floor):
+        if len(self.values) < REFRESH or value <= self.upper(self.z, self.floor):
             self._accept(value)
             return True
         self._rejected.append(value)
         if len(self._rejected) == SHIFT:
-            level = tuple(self._rejected)
-            self._forget()
-            for rejected in level:
-                self._keep(rejected)
+            self.values.clear()
+            self.values.extend(self._rejected)
+            self._rejected.clear()
             self._refresh()
         return False
 
     def _accept(self, value: float) -> None:
-        if self._rejected:
-            self._rejected.clear()
-        self._keep(value)
+        self._rejected.clear()
+        self.values.append(value)
         self._fresh += 1
         if self._fresh >= REFRESH or len(self.values) <= 2 * REFRESH:
             self._refresh()
-
-    def _keep(self, value: float) -> None:
-        if self.values:
-            self._moves.add(abs(value - self.values[-1]))
-        self._ordered.add(value)
-        self.values.append(value)
-
-    def _forget(self) -> None:
-        for held in (self.values, self._rejected, self._ordered, self._moves):
-            held.clear()
 
 
 class Past:

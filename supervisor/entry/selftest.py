@@ -31,16 +31,16 @@ Prints = dict[str, str]
 """Everything there is after a step, its loss first: name and fingerprint."""
 
 _ADVICE: Final = {
-    "loss": "train_fn gave another loss for the same batch in the same state. It keeps a state of its own (a counter, a "
-    "cache, the clock), draws from a generator of its own, or runs a kernel that is not deterministic. Register what "
+    "loss": "train_fn gave another loss for the same batch in the same state. It keeps a state of its own (a counter, "
+    "a cache, the clock), draws from a generator of its own, or runs a kernel that is not deterministic. Register what "
     "has a state, draw from torch's global generator, leave such code out while supervisor.in_trial() is true, or call "
     "torch.use_deterministic_algorithms(True)",
-    "rng": "the losses agree, but other random numbers were drawn: how many train_fn draws depends on a state of its own",
+    "rng": "the losses agree, but train_fn drew other random numbers: how many it draws depends on a state of its own",
     "batch": "train_fn writes into its batch, so it cannot be run on it again. Work on a copy: x = x.clone()",
     "restored": "restoring did not bring it back: does its load_state_dict put back all that its state_dict gives?",
-    "state": "the losses agree, but the step did not: backward or optimizer.step() is not deterministic, or keeps a state "
-    "beside optimizer.state. torch.use_deterministic_algorithms(True) tells which kernel it is",
-}  # fmt: skip
+    "state": "the losses agree, but the steps did not: backward or optimizer.step() is not deterministic, or keeps a "
+    "state that lies outside the optimizer. torch.use_deterministic_algorithms(True) tells which kernel it may be",
+}
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def selftest(
 
     Raises UsageError where an argument does not fit or train_fn returns no loss, and whatever train_fn raises.
     """
-    given = {"model": model, "optimizer": optimizer, "data": data, "scheduler": scheduler}
-    given = {name: value for name, value in given.items() if value is not None}
+    arguments: dict[str, Any] = {"model": model, "optimizer": optimizer, "data": data, "scheduler": scheduler}
+    given = {name: value for name, value in arguments.items() if value is not None}
     training = replace(train_fn, **given) if isinstance(train_fn, Training) else Training(train_fn, **given)
     training.check()
     if steps < 1:
@@ -121,6 +121,23 @@ def _generators(data: Iterable[Any]) -> dict[str, torch.Generator]:
     return {name: one for name, one in held.items() if isinstance(one, torch.Generator)}
 
 
+class _Batches:
+    """A copy of batches as they were drawn."""
+
+    def __init__(self, live: list[list[Any]]) -> None:
+        copies = Copies()
+        self._live, self._kept = live, Keeper(copies, set()).keep(live)
+        copies.fill()
+
+    def prints(self) -> Prints:
+        return {name: fingerprint(value) for name, value in leaves(self._kept, "batch ", {})}
+
+    def put_back(self) -> None:
+        putter = Putter()
+        putter.put(self._live, self._kept)
+        putter.fill()
+
+
 class _Twice:
     """The same steps, two times."""
 
@@ -130,32 +147,29 @@ class _Twice:
         self._spare: Checkpoint | None = None
 
     def compare(self) -> SelftestResult:
-        assert self.training.model is not None
-        start, copies = capture(self.run), Copies()
-        kept = Keeper(copies, set()).keep(self.batches)
-        copies.fill()
-        before, drawn = self._state(), _prints(kept)
-        hidden = hidden_state(self.training.train_fn, self.training.model)
+        """Run the steps, restore, run them again, and return the first difference."""
+        start, before, drawn, hidden = capture(self.run), self._state(), _Batches(self.batches), self._hidden()
         first = [self._step(group) for group in self.batches]
-        now = hidden_state(self.training.train_fn, self.training.model)
-        suspects = tuple(name for name, value in now.items() if hidden.get(name) != value)
-        written = _first(drawn, _prints(Keeper(again := Copies(), set()).keep(self.batches), again))
-        putter = Putter()
-        putter.put(self.batches, kept)
-        putter.fill()
+        written = _first(drawn.prints(), _Batches(self.batches).prints())
+        suspects = tuple(name for name, value in self._hidden().items() if hidden.get(name) != value)
+        drawn.put_back()
         restore(self.run, start)
-        if name := written or "":
-            return self._failed(name, "batch", "", suspects)
-        if name := _first(before, self._state()):
-            return self._failed(name, "restored", "", suspects)
+        name, why = written, _ADVICE["batch"]
+        if not name:
+            name, why = _first(before, self._state()), _ADVICE["restored"]
+        if not name:
+            name, why = self._again(first)
+        if not name:
+            return SelftestResult(ok=True, steps=len(self.batches))
+        return SelftestResult(False, len(self.batches), name, why, suspects)  # noqa: FBT003
+
+    def _again(self, first: list[Prints]) -> tuple[str, str]:
+        """Return the first name that differs from the `first` time, and why that may be."""
         for index, (group, was) in enumerate(zip(self.batches, first, strict=True), start=1):
             if name := _first(was, self._step(group)):
-                kind = name.partition(" ")[0] if name.partition(" ")[0] in _ADVICE else "state"
-                return self._failed(name, kind, f"In step {index} of {len(self.batches)}: ", suspects)
-        return SelftestResult(ok=True, steps=len(self.batches))
-
-    def _failed(self, name: str, kind: str, when: str, suspects: tuple[str, ...]) -> SelftestResult:
-        return SelftestResult(False, len(self.batches), name, when + _ADVICE[kind], suspects)  # noqa: FBT003
+                kind = name.partition(" ")[0]
+                return name, f"In step {index} of {len(first)}: {_ADVICE.get(kind, _ADVICE['state'])}"
+        return "", ""
 
     def _step(self, group: list[Any]) -> Prints:
         self.run.clock.tick += 1
@@ -167,11 +181,8 @@ class _Twice:
         self._spare = capture(self.run, self._spare)
         return {name: fingerprint(value) for name, value in named(self.run, self._spare)}
 
-
-def _prints(kept: Any, copies: Copies | None = None) -> Prints:  # noqa: ANN401 - a kept tree of batches
-    if copies is not None:
-        copies.fill()
-    return {name: fingerprint(value) for name, value in leaves(kept, "batch ", {})}
+    def _hidden(self) -> Prints:
+        return hidden_state(self.training.train_fn, self.run.model)
 
 
 def _first(a: Prints, b: Prints) -> str:

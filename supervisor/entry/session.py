@@ -16,6 +16,7 @@ import torch
 from supervisor.checkpoints.state import restore_rng
 from supervisor.entry.batches import groups, planned_steps
 from supervisor.entry.evaluation import Evaluation
+from supervisor.entry.learned import earlier_runs
 from supervisor.entry.owned import OwnedForm
 from supervisor.entry.progress import Progress
 from supervisor.entry.start import new_run_dir, recorders_of, start_facts, write_capabilities
@@ -24,6 +25,7 @@ from supervisor.errors import UsageError
 from supervisor.journal import Tape
 from supervisor.loop import Supervisor
 from supervisor.policy import Policy
+from supervisor.policy.learned import reordered
 from supervisor.recording.report import Health, Report, Status
 from supervisor.records import Snapshot
 from supervisor.registry import service
@@ -56,7 +58,8 @@ class Session:
         self.form = OwnedForm(training.train_fn, self.run)
         self.tape = Tape(self.run_dir, recorders_of(training), self.run.clock)
         self.form.planned, self.form.quick_score = planned_steps(training), self.evaluation.quick_score
-        self.supervisor = Supervisor(self.run, self.policy, self.tape, self.form)
+        self.earlier = earlier_runs(self.policy, self.run_dir)
+        self.supervisor = Supervisor(self.run, reordered(self.policy, self.earlier.table), self.tape, self.form)
         self.background = service("background")()
         self.last: Snapshot | None = None
         self.final_loss, self.best_loss = math.nan, math.nan
@@ -119,8 +122,10 @@ class Session:
         return losses
 
     def _open(self) -> None:
-        self.tape.open(start_facts(self.training, self.run, self.policy, self.run_dir))
+        self.tape.open(start_facts(self.training, self.run, self.policy, self.run_dir) | self.earlier.start)
         write_capabilities(self.tape, self.run, self.policy)
+        for note in self.earlier.notes:
+            self.tape.note(note)
         self._announce()
         for recorder in self.tape.recorders:
             self.background.every(1.0, recorder.flush, f"flush {type(recorder).__name__}")
@@ -207,9 +212,12 @@ class Session:
             model_changes=[surgery.change for surgery in self.run.surgeries],
             notes=self.tape.notes,
             evaluations=self.evaluation.history,
+            trials=self.supervisor.prover.held,
             trial_passes=self.supervisor.prover.passes,
         )
 
 
-_TOLD_BEFORE: Final = ("notes", "findings", "decisions", "outcomes", "verdicts", "evaluations", "interventions")
+_TOLD_BEFORE: Final = (
+    "notes", "findings", "decisions", "outcomes", "verdicts", "trials", "evaluations", "interventions",
+)  # fmt: skip
 """Fields of the report whose records have lines of their own."""

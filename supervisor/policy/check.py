@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
@@ -12,7 +13,7 @@ from supervisor.policy.context import KINDS, Kind
 from supervisor.policy.document import Document, KeyPath
 from supervisor.policy.fields import found, parameters_of
 from supervisor.policy.ladder import accept, ladder
-from supervisor.policy.model import Limits, Observe, Rung, Verify
+from supervisor.policy.model import Limits, Observe, Order, Rung, Verify
 from supervisor.policy.vocabulary import LATER_KEYS, Vocabulary, unknown
 
 
@@ -29,6 +30,7 @@ class Declared:
 
 SECTIONS: Final[Mapping[str, type]] = {"context": Declared, "observe": Observe, "verify": Verify, "limits": Limits}
 KEYS: Final = ("name", "description", "extends", "detect", "respond", "order", "forbid", *SECTIONS)
+ORDERS: Final[tuple[Order, ...]] = typing.get_args(Order)
 LONGEST_LINE: Final = 200  # characters of a name or description
 
 
@@ -41,6 +43,7 @@ class Part:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     detect: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     respond: dict[str, tuple[Rung, ...]] = field(default_factory=dict)
+    order: Order | None = None
     forbid: frozenset[str] = frozenset()
 
 
@@ -57,13 +60,13 @@ class _Check:
         for key in self.document.data:
             if key not in KEYS:
                 self.document.complain((key,), unknown("key", key, KEYS, LATER_KEYS))
-        self._order()
         return Part(
             name=self._line("name"),
             description=self._line("description"),
             sections={name: self._section(name, cls) for name, cls in SECTIONS.items()},
             detect=self._detect(),
             respond=self._respond(),
+            order=self._order(),
             forbid=self._forbid(),
         )
 
@@ -79,12 +82,14 @@ class _Check:
         self.document.complain((key,), f"expected one line of at most {LONGEST_LINE} characters, found {told}")
         return ""
 
-    def _order(self) -> None:
-        order = self.document.data.get("order", "policy")
-        if order == "learned":
-            self.document.complain(("order",), "order 'learned' is not available in this version. Available: policy")
-        elif order != "policy":
-            self.document.complain(("order",), f"expected 'policy', found {found(order)}")
+    def _order(self) -> Order | None:
+        order = self.document.data.get("order")
+        if order in ORDERS:
+            return order  # type: ignore[no-any-return]
+        if "order" in self.document.data:
+            known = " or ".join(map(repr, ORDERS))
+            self.document.complain(("order",), f"expected {known}, found {found(order)}")
+        return None
 
     def _mapping(self, key: str) -> dict[str, Any]:
         """Return a section; one that is left empty is as good as left out."""

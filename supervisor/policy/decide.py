@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from supervisor.policy.ledger import LOST_TRIALS, Incident, Ledger
-from supervisor.policy.model import Policy, Rung, Treatment
+from supervisor.policy.model import Policy, Rung, Treatment, Turn
 from supervisor.records import (
     BAD_DATA,
     PATHOLOGIES,
@@ -92,16 +92,17 @@ def _allows_skip(policy: Policy, ladder: Sequence[Rung]) -> bool:
 
 def _rungs(policy: Policy, ladder: Sequence[Rung], finding: Finding, ledger: Ledger) -> Iterator[Choice]:
     """Yield the rungs of `ladder` that are left for `finding`; after the last one, advice."""
-    incident = ledger.incidents[finding.pathology]
-    start = min(ledger.worked.get(finding.pathology, 0), len(ladder) - 1)
+    incident, turns = ledger.incidents[finding.pathology], policy.turns(finding)
+    worked = ledger.worked.get(finding.pathology)
+    start = next((place for place, turn in enumerate(turns) if turn.rung == worked), 0)
     bad_data = finding.evidence.get("origin") in BAD_DATA
-    start = start if ladder[start].when.admits(finding) and not bad_data else 0
-    for index in range(start, len(ladder)):
-        if not _left(policy, ladder[index], index, finding, ledger):
+    start = start if ladder[turns[start].rung].when.admits(finding) and not bad_data else 0
+    for place, index in enumerate(turn.rung for turn in turns):
+        if place < start or not _left(policy, ladder[index], index, finding, ledger):
             continue
         if ladder[index].remedies - WITHIN_THE_TICK and finding.tick < incident.wait_until:
             return  # what might help was tried a moment ago, and did not
-        yield index, ladder[index], _why(ladder, index, incident, ledger, finding)
+        yield index, ladder[index], _why(ladder, turns[: place + 1], incident, ledger, finding)
     if not (incident.advised or "advise" in policy.forbid):
         yield len(ladder), Rung((Treatment("advise"),)), "every rung of the ladder was tried, or is not allowed"
 
@@ -124,13 +125,16 @@ def _left(policy: Policy, rung: Rung, index: int, finding: Finding, ledger: Ledg
     return ledger.interventions < policy.limits.interventions or names == {"stop"}
 
 
-def _why(ladder: Sequence[Rung], index: int, incident: Incident, ledger: Ledger, finding: Finding) -> str:
-    place = f"rung {index + 1} of {len(ladder)}"
+def _why(ladder: Sequence[Rung], turns: Sequence[Turn], incident: Incident, ledger: Ledger, finding: Finding) -> str:
+    """Return why the last of `turns` is taken, after the others."""
+    index, told = turns[-1].rung, turns[-1].told
+    place = f"rung {index + 1} of {len(ladder)}{f'; learned order: {told}' if told else ''}"
     if ledger.worked.get(finding.pathology) == index and not incident.used:
         return f"{place}, which helped before in this run"
     if incident.used[index]:
         return f"{place}, again: {incident.used[index]} of {ladder[index].budget} used"
-    tried = [str(ladder[i]) for i in sorted({*incident.used, *incident.failed}) if i < index]
+    before = [turn.rung for turn in turns[:-1]]
+    tried = [str(ladder[i]) for i in before if i in incident.used or i in incident.failed]
     return f"{place}, after {', '.join(tried)} did not end it" if tried else place
 
 

@@ -81,5 +81,6 @@ def merge(parts: Sequence[Part]) -> Policy:
         verify=Verify(**sections["verify"]),
         limits=Limits(**sections["limits"]),
         context=Context(**sections["context"]),
+        order=next((part.order for part in reversed(parts) if part.order is not None), "policy"),
         forbid=frozenset().union(*(part.forbid for part in parts)),
     )

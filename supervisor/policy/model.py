@@ -52,6 +52,9 @@ def _suspected(finding: Finding) -> set[str]:
 
 _ALWAYS: Final = When()
 
+Order = Literal["policy", "learned"]
+"""Of the rungs of a ladder: as the policy has them, or as outcomes of earlier runs suggest."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -69,6 +72,14 @@ class Rung:
     def __str__(self) -> str:
         """Return the names of the remedies, joined by " + "."""
         return " + ".join(treatment.remedy for treatment in self.treatments)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which rung of a ladder has its turn."""
+
+    rung: int  # its place on the ladder as written, 0 the first
+    told: str = ""  # what earlier runs tell of it
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,9 @@ class Policy:
     limits: Limits = Limits()
     forbid: frozenset[str] = frozenset()
     context: Context = _UNDECLARED
+    order: Order = "policy"
+    learned: Mapping[str, Mapping[str, tuple[Turn, ...]]] = field(default_factory=dict)
+    """By pathology and suspected cause, the turns of rungs where earlier runs tell of them; never part of a file."""
 
     @staticmethod
     def load(name_or_path: str | Path) -> Policy:
@@ -139,6 +153,12 @@ class Policy:
         from supervisor.policy.loader import to_yaml  # noqa: PLC0415
 
         return to_yaml(self)
+
+    def turns(self, finding: Finding) -> tuple[Turn, ...]:
+        """Return the rungs of a finding's ladder in the order in which they are taken."""
+        ladder = self.respond.get(finding.pathology, ())
+        learned = self.learned.get(finding.pathology, {}).get(finding.cause)
+        return learned or tuple(map(Turn, range(len(ladder))))
 
     @property
     def detecting(self) -> Mapping[str, Mapping[str, Any] | None]:

@@ -32,6 +32,7 @@ def to_dict(policy: Policy) -> dict[str, Any]:
         "observe": dataclasses.asdict(policy.observe),
         "detect": {name: None if values is None else dict(values) for name, values in policy.detect.items()},
         "respond": {name: [_item(rung) for rung in ladder] for name, ladder in policy.respond.items()},
+        "order": policy.order,
         "verify": dataclasses.asdict(policy.verify),
         "limits": dataclasses.asdict(policy.limits),
         "forbid": sorted(policy.forbid),

@@ -162,7 +162,10 @@ def _story(told: Iterable[tuple[str, object]]) -> str:
 
 
 def _notes(notes: Iterable[Entry]) -> str:
-    items = "".join(f"<li>tick {note['tick']}: {escape(str(note.get('text', '')))}</li>" for note in notes)
+    ticks: dict[str, list[int]] = {}  # one that came again and again is told once
+    for note in notes:
+        ticks.setdefault(str(note.get("text", "")), []).append(note["tick"])
+    items = "".join(f"<li>tick {listing(when)}: {escape(text)}</li>" for text, when in ticks.items())
     return f"<h2>Notes</h2><ul>{items}</ul>" if items else ""
 
 

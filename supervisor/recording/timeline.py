@@ -110,7 +110,7 @@ def _loss(ax: Axes, curves: dict[str, Array], story: Fact) -> None:
             zorder=4,
             clip_on=False,
         )
-    _trials(ax, story)
+    draw_trials(ax, story)
     bad = ticks[~(np.isfinite(loss) & np.isfinite(curves["grad_norm"]))]
     if len(bad):
         places = np.full(len(bad), 0.04)
@@ -121,7 +121,7 @@ def _loss(ax: Axes, curves: dict[str, Array], story: Fact) -> None:
         ax.legend(loc="best", fontsize=8, framealpha=0.9)
 
 
-def _trials(ax: Axes, story: Fact) -> None:
+def draw_trials(ax: Axes, story: Fact) -> None:
     """Mark trials at the upper edge: filled where a rung won, hollow where nothing beat doing nothing."""
     for won, face, label in ((True, BLUE, "trial, a rung won"), (False, "white", "trial, none won")):
         ticks = [trial["tick"] for trial in story["trials"] if (trial["winner"] is not None) == won]

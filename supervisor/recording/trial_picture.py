@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from supervisor.recording.trials import Arm, Told
+from supervisor.recording.trials import Arm, Told, measure
 from supervisor.recording.wording import number
 
 WIDTH, HEIGHT = 880, 240  # of the picture, in its own units; the page scales it
@@ -81,9 +81,9 @@ def picture_of(told: Told) -> str:
 
 
 def _caption(told: Told, frame: Frame) -> str:
-    by = "the score of evaluate() at the end" if told.control.scored else "the median of its last third"
+    by = "the score of evaluate() at the end" if measure(told) == "score" else "the median of its last third"
     text = f"Loss of each arm, step by step{', logarithmic' if frame.log else ''}; an arm is judged by {by}."
-    high = [(arm, [v for v in arm.branch.losses if v > frame.high]) for arm in told.arms]
+    high = [(arm, [v for v in arm.branch.losses if frame.high < v < math.inf]) for arm in told.arms]
     beyond = ", ".join(f"{arm.label} reached {number(max(values))}" for arm, values in high if values)
     return f"{text} Cut off above {number(frame.high)}: {beyond}." if beyond else text
 

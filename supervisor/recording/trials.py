@@ -95,14 +95,14 @@ def headline_of(trial: Fact) -> str:
 
 def measure(told: Told) -> str:
     """Return by what the arms of a trial were judged."""
-    return "score" if told.control.scored else "loss"
+    return "score" if any(arm.scored for arm in told.arms) else "loss"
 
 
 def rest_of(trial: Fact) -> list[str]:
     """Return what the headline left out, a line each: how the others ended, and what was refused."""
     told = told_of(trial)
-    others = listing(f"{arm.label} {arm.ended}" for arm in told.others)
-    word = "the others" if told.winner is not None else f"{measure(told)} they ended at"
+    others = listing((f"{arm.label} {arm.ended}" for arm in told.others), most=4)
+    word = "the others" if told.winner is not None else "they ended at"
     refused = "; ".join(f"{names}: {_short(why)}" for why, names in _by_reason(told.refused))
     return [f"{name}: {text}" for name, text in ((word, others), ("refused", refused)) if text]
 

@@ -185,7 +185,9 @@ class Branches:
 
 
 def _name(decisions: Sequence[Decision]) -> str:
-    return " + ".join(decision.remedy for decision in decisions) or CONTROL
+    """Return the remedies of a rung with what tells them from others: "rollback + lower_lr 0.1"."""
+    told = (" ".join([d.remedy, *(f"{v}" for v in d.params.values())]) for d in decisions)
+    return " + ".join(told) or CONTROL
 
 
 def _same(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -179,7 +179,7 @@ def _slope(values: Floats) -> tuple[float, float]:
 
 
 _NAMES: Final = {
-    "vanishing_gradients": "decades of gradient lost",
+    "vanishing_gradients": "decades from the strongest gradient to the weakest",
     "dead_units": "share of units alive",
     "saturation": "slope left",
 }

@@ -40,6 +40,14 @@ START = {
 }
 
 
+def arm(name: str, rung: int, result: str, loss: float, steps: int = 9, **given: Any) -> dict[str, Any]:
+    """Return an arm of a trial as the journal holds it, whose loss is `loss` from first to last."""
+    reason = {"control": "", "refused": f"{name} does not fit"}.get(result, f"loss {loss} against 2.3 of doing nothing")
+    losses = [] if result == "refused" else [loss] * steps
+    figures = {"score": math.nan, "figure": math.nan, "pace": math.nan}
+    return {"name": name, "rung": rung, "result": result, "reason": reason, "losses": losses, **figures, **given}
+
+
 def snapshot(tick: int, step: int | None = None, loss: float | None = None, norm: float = 0.5) -> Snapshot:
     """Return the figures of one tick: a loss that falls, a sample every tenth tick."""
     sampled = tick % 10 == 0
@@ -106,8 +114,12 @@ class Run:
         self.line("finding", tick, finding)
         return finding
 
-    def decide(self, finding: Finding, tick: int, *remedies: str, rung: int = 0, changes: Any = None) -> list[Decision]:
+    def decide(
+        self, finding: Finding, tick: int, *remedies: str, rung: int = 0, changes: Any = None, proof: str = "",
+    ) -> list[Decision]:  # fmt: skip
+        """Decide and apply `remedies` as one rung; `proof` is the trial that it won."""
         reason = f"{finding.pathology} in net.0; suspected cause: {finding.cause} (rung {rung + 1} of 3)"
+        reason += f"; trial {proof}: {' + '.join(remedies)} won after 9 steps (at last)" if proof else ""
         decided = []
         for remedy in remedies:
             name = f"d{len(self.decisions) + 1}"
@@ -120,6 +132,21 @@ class Run:
             self.outcomes.append(outcome)
             self.line("outcome", tick, outcome)
         return decided
+
+    def hold(
+        self, tick: int, pathology: str, *arms: Mapping[str, Any], winner: int | None = None, steps: int = 9,
+    ) -> str:  # fmt: skip
+        """Hold a trial of `arms` against doing nothing, and return its id."""
+        name, control = f"t{len(self.trials) + 1}", arm("doing nothing", -1, "control", 2.3, steps)
+        self.line("trial", tick, {"id": name, "phase": "began", "pathology": pathology, "arms": []})
+        reason = next((f"{a['name']} won: {a['reason']}" for a in arms if a["rung"] == winner), "none")
+        tried = [control, *arms]
+        passes = sum(len(a["losses"]) for a in tried)
+        told = {"id": name, "pathology": pathology, "steps": steps, "passes": passes, "winner": winner}
+        trial = {"tick": tick, "step": tick, **told, "reason": reason, "arms": tried, "phase": "ended"}
+        self.trials.append(trial)
+        self.line("trial", tick, trial)
+        return name
 
     def judge(self, decisions: list[Decision], tick: int, status: Any, reason: str = "not seen for 40 ticks") -> None:
         ids = tuple(decision.id for decision in decisions)
@@ -199,6 +226,25 @@ def start_run(tmp_path: Path) -> Callable[..., Run]:
 def troubled_run(start_run: Callable[..., Run]) -> Run:
     """Return a run with two incidents, not ended yet."""
     return troubled(start_run())
+
+
+@pytest.fixture
+def tried_run(start_run: Callable[..., Run]) -> Run:
+    """Return a run with a trial that nothing won, one that a rung won, and one in which no rung fitted; not ended."""
+    run = start_run()
+    run.ticks(1, 40, loss=2.3)
+    finding = run.find(40, "dead_units", value=0.6, limit=0.3)
+    run.hold(40, "dead_units", arm("lower_lr", 1, "lost", 2.5), arm("reinit_dead_units", 0, "undecided", 2.31))
+    run.ticks(41, 80, loss=2.3)
+    better = arm("reinit_dead_units", 0, "won", 1.9, figure=0.9)
+    slower = (arm("lower_lr", 1, "won", 2.1), arm("lower_lr", 2, "lost", math.inf))
+    won = run.hold(82, "dead_units", better, *slower, arm("insert_norm", 3, "refused", 0.0), winner=0)
+    run.ticks(81, 130)
+    run.judge(run.decide(finding, 80, "reinit_dead_units", proof=won), 130, "resolved")
+    run.ticks(131, 200)
+    run.find(150, "plateau", value=0.1, limit=0.2)
+    run.hold(150, "plateau", arm("raise_lr", 0, "refused", 0.0), steps=0)
+    return run
 
 
 @pytest.fixture

@@ -14,6 +14,13 @@ def test_the_description_holds_verdict_incidents_picture_and_reasons(troubled_ru
     assert any("suspected cause: activation functions (rung 2 of 3)" in line for line in lines)
 
 
+def test_the_description_tells_trials_beside_decisions_and_what_they_cost(tried_run: Any) -> None:
+    text = describe(tried_run.end().to_dict(), None)
+    assert "- tick 82: tried 3 rungs for 9 steps: reinit\\_dead\\_units won, loss 1.9 against 2.3 of doing" in text
+    assert "; trial t2" not in text  # told once
+    assert "The trials took 63 passes, 31.5 % of the run; all arms are in trials.json." in text
+
+
 def test_however_much_happened_the_description_fits(start_run: Callable[..., Any]) -> None:
     run = start_run()
     for tick in range(1, 400):

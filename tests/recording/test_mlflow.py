@@ -22,6 +22,8 @@ from supervisor.recording.review import find_run, story_of
 
 Start = Callable[..., Any]
 
+ARM = {"name": "lower_lr", "reason": "told", "score": math.nan, "figure": math.nan, "pace": math.nan}
+
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -99,6 +101,31 @@ def test_a_run_of_our_own_holds_parameters_tags_files_and_curves(client: MlflowC
     assert curve(client, recorder.run_id or "", "supervisor/interventions")[60] == 3
     assert curve(client, recorder.run_id or "", "supervisor/dead_share")[10] == 0.25
     assert curve(client, recorder.run_id or "", "layers/grad_norm/net.2")
+
+
+def test_the_mirror_holds_the_arms_of_all_trials(client: MlflowClient, start_run: Start) -> None:
+    recorder = MlflowRecorder()
+    run = start_run(recorder)
+    run.ticks(1, 40)
+    run.find(40, "dead_units", value=0.6, limit=0.3)
+    run.hold(40, "dead_units", {**ARM, "rung": 0, "result": "lost", "losses": [2.4, math.inf]}, steps=2)
+    recorder.flush()
+    listed = json.loads(client.get_run(recorder.run_id or "").data.tags["mlflow.loggedArtifacts"])
+    assert [table["path"] for table in listed] == ["decisions.json", "trials.json"]
+    run.hold(41, "dead_units", {**ARM, "rung": 1, "result": "won", "losses": [2.0, 1.9]}, winner=1, steps=2)
+    run.end()
+
+    content = json.loads(Path(client.download_artifacts(recorder.run_id or "", "trials.json")).read_text("utf-8"))
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    told = [(row["trial"], row["arm"], row["result"], row["ended"]) for row in rows]
+    assert told == [
+        ("t1", "doing nothing", "control", 2.3),
+        ("t1", "lower_lr", "lost", None),
+        ("t2", "lower_lr", "carried out", 1.95),
+        ("t2", "doing nothing", "control", 2.3),
+    ]
+    assert curve(client, recorder.run_id or "", "supervisor/trial_passes") == {40: 4, 41: 8}
+    assert client.get_run(recorder.run_id or "").data.tags["supervisor.trials"] == "2"
 
 
 def test_the_description_begins_with_the_verdict_and_shows_the_timeline(client: MlflowClient, start_run: Start) -> None:

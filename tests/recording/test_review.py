@@ -16,6 +16,19 @@ def test_the_journal_alone_tells_what_the_report_told(troubled_run: Any) -> None
     assert story_of(troubled_run.folder) == report | {"run_dir": str(troubled_run.folder)}
 
 
+def test_the_journal_tells_the_trials_that_the_report_told(tried_run: Any) -> None:
+    report = tried_run.end().to_dict()
+    assert [trial["id"] for trial in report["trials"]] == ["t1", "t2", "t3"]
+    assert story_of(tried_run.folder) == report | {"run_dir": str(tried_run.folder)}
+
+
+def test_a_run_killed_in_a_trial_tells_those_that_ended(tried_run: Any) -> None:
+    tried_run.line("trial", 200, {"id": "t4", "phase": "began", "pathology": "plateau", "arms": []})
+    story = story_of(tried_run.folder)
+    assert [trial["id"] for trial in story["trials"]] == ["t1", "t2", "t3"]
+    assert story["trial_passes"] == 27 + 36
+
+
 def test_a_killed_run_is_told_as_far_as_it_went(troubled_run: Any) -> None:
     story = story_of(troubled_run.folder)
     assert (story["status"], story["health"]) == ("running or killed", "recovered")

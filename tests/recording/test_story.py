@@ -50,6 +50,28 @@ def test_a_burst_of_one_reflex_is_told_once(troubled_run: Any) -> None:
     assert told.count("skip_step") == 2  # and the one that ended it
 
 
+def test_what_was_tried_is_told_beside_what_came_of_it(tried_run: Any) -> None:
+    lines = tried_run.end(health="unresolved").summary().split("\n")
+    start = lines.index("1. dead_units: resolved")
+    assert lines[start + 3 : start + 9] == [
+        "   tick 40: tried 2 rungs for 9 steps: nothing beat doing nothing (loss 2.3), left alone",
+        "      they ended at: reinit_dead_units 2.31, lower_lr 2.5",
+        "   tick 82: tried 3 rungs for 9 steps: reinit_dead_units won, loss 1.9 against 2.3 of doing nothing",
+        "      the others: lower_lr (rung 2) 2.1, lower_lr (rung 3) not finite",
+        "      refused: insert_norm: insert_norm does not fit",
+        "   tick 80: reinit_dead_units (rung 1 of 3)",
+    ]
+    assert lines[lines.index("2. plateau: left alone") + 3] == "   tick 150: no rung could be applied: left alone"
+    assert lines[-1] == "trials took 63 passes, 31.5 % of the run"
+
+
+def test_a_note_that_came_again_and_again_is_told_once(start_run: Callable[..., Any]) -> None:
+    run = start_run()
+    run.ticks(1, 10)
+    story = run.end(health="healthy").to_dict() | {"notes": ["the budget is spent", "other", "the budget is spent"]}
+    assert tell(story).split("\n")[1:3] == ["note: the budget is spent (2 times)", "note: other"]
+
+
 def test_a_finding_that_went_away_by_itself_is_an_incident_without_attempts(start_run: Callable[..., Any]) -> None:
     run = start_run()
     run.ticks(1, 120)

@@ -7,11 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from supervisor.recording.review import story_of
-from supervisor.recording.timeline import draw_timeline, marks_of, rows_for
+from supervisor.recording.timeline import draw_timeline, draw_trials, marks_of, rows_for
 
 
 def size(picture: Path) -> tuple[int, int]:
@@ -61,6 +63,15 @@ def test_a_run_without_a_finite_figure_is_drawn(start_run: Callable[..., Any], s
 def test_a_run_that_never_took_a_tick_is_drawn(start_run: Callable[..., Any], tmp_path: Path) -> None:
     draw_timeline(start_run().folder, tmp_path / "empty.png")
     assert size(tmp_path / "empty.png")[0] > 0
+
+
+def test_trials_are_marked_with_and_without_a_winner(tried_run: Any) -> None:
+    ax = Figure().subplots()
+    draw_trials(ax, story_of(tried_run.folder))
+    marks = {line.get_label(): np.asarray(line.get_xdata()).tolist() for line in ax.lines}
+    assert marks == {"trial, a rung won": [82], "trial, none won": [40, 150]}
+    draw_timeline(tried_run.folder, tried_run.folder / "tried.png")
+    assert size(tried_run.folder / "tried.png")[0] > 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.4)), max_size=40))
