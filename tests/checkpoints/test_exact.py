@@ -248,6 +248,7 @@ def dense(model: nn.Module) -> list[Any]:
     return [(n, t.dtype, t.layout, (t.to_dense() if t.layout is not torch.strided else t).tolist()) for n, t in tensors]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_tensors_of_all_kinds_come_back() -> None:
     torch.manual_seed(0)
     model = Odd()

@@ -31,7 +31,7 @@ def test_without_earlier_runs_the_order_is_the_policy_s() -> None:
 
 def test_what_helped_often_comes_first_and_what_was_lost_falls_back() -> None:
     ladder = (rung("raise_lr"), rung("lower_lr"), rung("rollback"))
-    told: dict[str, Counts] = {"rollback": OFTEN, "raise_lr": {"lost": 2, "persisted": 2}}
+    told: dict[str, Counts] = {"rollback": OFTEN, "raise_lr": {"lost": 3, "persisted": 2}}
     assert turns(learned(policy("dead_units", *ladder), told)) == ["rollback", "lower_lr", "raise_lr"]
 
 
