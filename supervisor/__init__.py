@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from supervisor.checklists import diagnose, initialize_, preflight
     from supervisor.entry import Training, supervise
+    from supervisor.entry.selftest import selftest
     from supervisor.errors import (
         JournalError,
         NotYetError,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "supervise": "entry",
     "Training": "entry",
+    "selftest": "entry.selftest",
     "preflight": "checklists",
     "diagnose": "checklists",
     "initialize_": "checklists",
@@ -68,6 +70,7 @@ __all__ = [
     "initialize_",
     "preflight",
     "rebuild",
+    "selftest",
     "supervise",
 ]
 

@@ -30,6 +30,7 @@ from supervisor.verification.recent import Recent
 from supervisor.verification.trials import Budget, Trials
 
 ODD = 3  # unusual losses in a row that make it worth a closer look
+KNOWN = 24  # accepted gradient norms that tell what is usual
 LEVEL = 20  # ticks whose median is the level of the loss
 Losses = list[torch.Tensor]  # 0-dim, detached, one a micro-batch
 
@@ -201,10 +202,18 @@ class Supervisor:
             self.run.drop_gradients()
             self.guard.put_back()
             return
+        self._follow_usual()
         self._note_firing(now)
         self.run.clip_gradients(now.grad_norm)
         self.sensor.before_step()
         self.run.take_step(now.loss)
+
+    def _follow_usual(self) -> None:
+        """Let a lasting automatic clip follow what is usual; where too little is known, it limits nothing."""
+        clip, series = self.run.clip, self.examiner.past.log_grad_norm
+        if clip is not None and clip.auto:
+            limit = 10.0 ** series.upper(3.0, math.log10(2.0)) if len(series) >= KNOWN else math.inf
+            self.run.clip = replace(clip, limit=limit)
 
     def _note_firing(self, now: Snapshot) -> None:
         """Journal the firing of a clip that an earlier decision left standing."""
@@ -228,3 +237,5 @@ class Supervisor:
         self.tape.snapshot(now)
         if self.ring is not None:
             self.ring.tick(healthy=now.finite and not self.ledger.incidents)
+            if self.ring.note and self.ring.note not in self.tape.notes:
+                self.tape.note(self.ring.note)

@@ -42,6 +42,7 @@ class Prover:
         """`trials` is None where none can be held, or the policy wants none."""
         self.run, self.policy, self.ledger, self.tape, self.guard = run, policy, ledger, tape, guard
         self.trials = trials
+        self._undecided: dict[str, dict[int, float]] = {}  # by pathology and rung, the loss it came to
         self.held: list[Mapping[str, Any]] = []  # as the journal holds them
 
     @property
@@ -79,12 +80,20 @@ class Prover:
         upon, one whose loss is where it began, above that, or not finite.
         """
         finding = decisions[0].finding
-        if not self.passes or lost:
+        if not self.passes:
             return decisions
+        if lost:
+            return self._most_promising(rungs, finding.pathology) or decisions
         self.tape.note(f"{finding.pathology}: {decisions[0].remedy} is not tried, the budget for trials is spent")
         spent = [rung[0].rung for rung in rungs]
         self.ledger.note_trial(finding.pathology, finding.tick, None, spent, (), 2 * self.policy.verify.probation)
         return ()
+
+    def _most_promising(self, rungs: Sequence[Sequence[Decision]], pathology: str) -> Sequence[Decision]:
+        """Return the rung that did best in a trial that nothing won, unless it was worse than doing nothing."""
+        known = self._undecided.get(pathology, {})
+        tried = [rung for rung in rungs if rung[0].rung in known]
+        return min(tried, key=lambda rung: known[rung[0].rung], default=())
 
     def _hold(self, trials: Trials, question: Question, shown: Shown) -> Trial | None:
         """Journal what is asked, hold the trial, and journal what came of it."""
@@ -106,6 +115,8 @@ class Prover:
         """Tell the ledger how the trial ended; return the winner's decisions, with what it won by."""
         results = {kind: [w.branch.rung for w in trial.arms if w.result == kind] for kind in ("lost", "undecided")}
         refused = [w.branch.rung for w in trial.arms if w.result == "refused"]
+        undecided = [w.branch for w in trial.arms if w.result == "undecided"]
+        self._undecided[trial.pathology] = {branch.rung: branch.level for branch in undecided}
         lost = results["lost"] + (results["undecided"] if trial.winner is None else [])
         wait = 2 * self.policy.verify.probation if trial.passes else 0
         self.ledger.note_trial(trial.pathology, self.run.clock.tick, trial.winner, lost, refused, wait)

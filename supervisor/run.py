@@ -87,6 +87,8 @@ class TrainingRun:
         self.anatomy = Anatomy(())
         self.settings = Settings()  # what remedies have set: no part of a checkpoint
         self.surgeries: list[Surgery] = []
+        self.registered: dict[str, Any] = {}  # what else has a state_dict: an EMA, a sampler
+        self.scaler: Any = None
         self.known_good: KnownGood | None = None
         self.silent_units: Mapping[str, torch.Tensor] = {}  # site name: (units,) bool, set when something is decided
         self.before_backward: Callable[[torch.Tensor], None] = lambda _loss: None  # the sensor's

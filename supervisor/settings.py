@@ -20,6 +20,7 @@ class Clip:
     kind: str  # "norm" or "value"
     limit: float
     until: int
+    auto: bool = False  # the limit follows what is usual, as the training goes on
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from supervisor.errors import SupervisorError
 from supervisor.journal import FILE_NAME, Entry, read_journal
 from supervisor.policy import Policy, Rung
 from supervisor.policy.learned import WEIGHTS, Table, signature
+from supervisor.policy.ledger import RELAPSE
 from supervisor.policy.loader import loads
 
 MOST_RUNS: Final = 200  # the newest
@@ -141,4 +142,12 @@ def _outcomes(lines: Sequence[Entry]) -> Iterator[Seen]:
                     yield pathology, cause, int(arm["rung"]), arm["result"]
         elif line["kind"] == "verdict" and line["status"] in WEIGHTS and line["decisions"]:
             first = decided[line["decisions"][0]]
-            yield line["pathology"], str(first["finding"]["cause"]), int(first["rung"]), line["status"]
+            relapsed = line["status"] == "resolved" and _found_again(lines, line["pathology"], line["tick"])
+            became = "persisted" if relapsed else line["status"]
+            yield line["pathology"], str(first["finding"]["cause"]), int(first["rung"]), became
+
+
+def _found_again(lines: Sequence[Entry], pathology: str, tick: int) -> bool:
+    """Return whether an illness that was called over at `tick` came back: then the remedy had not cured it."""
+    found = (line["tick"] for line in lines if line["kind"] == "finding" and line["pathology"] == pathology)
+    return any(tick < later <= tick + RELAPSE for later in found)

@@ -16,6 +16,7 @@ import torch
 from supervisor.checkpoints.state import restore_rng
 from supervisor.entry.batches import groups, planned_steps
 from supervisor.entry.evaluation import Evaluation
+from supervisor.entry.keeping import Keeping
 from supervisor.entry.learned import earlier_runs
 from supervisor.entry.owned import OwnedForm
 from supervisor.entry.progress import Progress
@@ -60,6 +61,7 @@ class Session:
         self.form.planned, self.form.quick_score = planned_steps(training), self.evaluation.quick_score
         self.earlier = earlier_runs(self.policy, self.run_dir)
         self.supervisor = Supervisor(self.run, reordered(self.policy, self.earlier.table), self.tape, self.form)
+        self.keeping = Keeping(self.run, self.supervisor.ring, self.tape)
         self.background = service("background")()
         self.last: Snapshot | None = None
         self.final_loss, self.best_loss = math.nan, math.nan
@@ -91,6 +93,7 @@ class Session:
             if now.finite:
                 self.final_loss = now.loss
                 self.best_loss = now.loss if math.isnan(self.best_loss) else min(self.best_loss, now.loss)
+            self.keeping.now_and_then()
             progress.show(now, self.run.clock.step, self.supervisor)
             self._evaluate(due=self.evaluation.due(self.run.clock.step))
             if (end := self._end()) is not None:
@@ -165,6 +168,8 @@ class Session:
             self.supervisor.verify(self.last, over=True)
             if lost := self._lost_ground():
                 self.tape.note(lost)
+            if status != "completed":
+                self.keeping.at_the_end()
         report = self._report(status, reason)
         if self.tape.opened:
             self.tape.line("end", {k: v for k, v in report.to_dict().items() if k not in _TOLD_BEFORE})

@@ -31,12 +31,17 @@ def refuse_if_pointless(run: TrainingRun, hold: int | str | None) -> None:
         raise RemedyRefused(message)
 
 
-def usual_norm(run: TrainingRun, decision: Decision, parameter: str) -> float:
-    """Return the largest gradient norm that is usual: what the finding says of it, or what the run knows."""
+def usual_norm(run: TrainingRun, decision: Decision, parameter: str, otherwise: float | None = None) -> float:
+    """Return the largest gradient norm that is usual: what the finding says of it, or what the run knows.
+
+    Where neither knows, `otherwise`; refused where that is None.
+    """
     said = decision.finding.evidence.get("usual_max")
     for known in (said, run.usual_norm):
         if isinstance(known, (int, float)) and math.isfinite(known) and known > 0:
             return float(known)
+    if otherwise is not None:
+        return otherwise
     message = (
         f"{parameter}: auto needs the largest usual norm; the finding says {said!r}, the run {run.usual_norm:.3g}; "
         "set a number"
@@ -44,8 +49,11 @@ def usual_norm(run: TrainingRun, decision: Decision, parameter: str) -> float:
     raise RemedyRefused(message)
 
 
-def arm(run: TrainingRun, kind: str, limit: float, hold: int | str | None) -> Effect:
-    """Set a limit from this tick on. One of its kind that holds and is tighter stays: it is prolonged at most."""
+def arm(run: TrainingRun, kind: str, limit: float, hold: int | str | None, *, auto: bool = False) -> Effect:
+    """Set a limit from this tick on. One of its kind that holds and is tighter stays: it is prolonged at most.
+
+    With `auto`, a limit that holds to the end of the run follows what is usual.
+    """
     tick, before = run.clock.tick, run.settings.clip
     until = FOREVER if hold == "run" else tick + int(hold or 0)
     standing = before if before is not None and before.until >= tick else None
@@ -62,7 +70,7 @@ def arm(run: TrainingRun, kind: str, limit: float, hold: int | str | None) -> Ef
         limit, until = min(limit, standing.limit), max(until, standing.until)
     elif standing is not None:
         changes[_name(standing.kind)] = (standing.limit, None)
-    clip = Clip(kind, limit, until)
+    clip = Clip(kind, limit, until, auto=auto and until == FOREVER)
     run.settings = replace(run.settings, clip=clip)
 
     def undo() -> None:

@@ -41,7 +41,7 @@ class AddResidual:
 
     A block is the innermost module of up to four layers; elsewhere a layer with the activation behind it, or a layer
     alone where none follows. With n blocks s is 1 / sqrt(n), so that the sum stays of the size of x (Hayou et al.,
-    2021). Spared are outputs, gates, what runs several times a pass, and whatever has a way around it already. Refused
+    2021); behind an activation it is 1 / n, because what rectifiers return is of one sign and adds up. Spared are outputs, gates, what runs several times a pass, and whatever has a way around it already. Refused
     where this tick's batch cannot be run again, or no block fits. Adds no parameters and no keys.
     """
 
@@ -58,13 +58,15 @@ class AddResidual:
         change = {
             "kind": "add_residual",
             "scale": 1.0 / math.sqrt(count),
+            "pair_scale": 1.0 / count,
             "blocks": [call.path for call in plan.blocks],
             "pairs": [{"owner": owner, "layers": layers} for owner, layers in by_owner.items()],
         }
         skips = dataclasses.replace(run.anatomy, skips=run.anatomy.skips + count)
         undo = operated(run, change, self.operate, anatomy=skips, invisible=lambda: _invisible(run, change))
-        names = [call.path for call in plan.blocks] + [layer.path for layer, _ in plan.pairs]
-        return Effect(dict.fromkeys(names, ("f(x)", f"x + {change['scale']:.3g} f(x)")), undo)
+        scales = {call.path: change["scale"] for call in plan.blocks}
+        scales |= {layer.path: change["pair_scale"] for layer, _ in plan.pairs}
+        return Effect({name: ("f(x)", f"x + {scale:.3g} f(x)") for name, scale in scales.items()}, undo)
 
     @staticmethod
     def operate(model: nn.Module, change: Mapping[str, Any]) -> Done:
@@ -82,7 +84,7 @@ def _steps(model: nn.Module, change: Mapping[str, Any]) -> Iterator[Alter]:
             if not isinstance(at(owner, path), _PLAIN):
                 message = f"{path} of {entry['owner'] or 'the model'} is {at(owner, path)}, not a Linear or Conv layer"
                 raise RemedyRefused(message)
-        yield Alter(owner, Pairs(tuple(entry["layers"]), scale))
+        yield Alter(owner, Pairs(tuple(entry["layers"]), float(change["pair_scale"])))
 
 
 def _planned(run: TrainingRun, trace: Trace) -> _Plan:

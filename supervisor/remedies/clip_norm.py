@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,7 +20,8 @@ from supervisor.run import TrainingRun
 class ClipNorm:
     """Scale the gradients down to `max_norm` where their L2 norm exceeds it (Pascanu et al., 2013).
 
-    Gradients that are not finite cannot be clipped: inf scaled down is NaN. A tighter limit that holds is kept.
+    Gradients that are not finite cannot be clipped: inf scaled down is NaN. A tighter limit that holds is kept. One
+    that is `auto` and holds to the end of the run follows what is usual as the training goes on.
     """
 
     max_norm: Annotated[
@@ -31,5 +33,8 @@ class ClipNorm:
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:
         """Set the limit; the loop clips, in this tick and the following ones."""
         refuse_if_pointless(run, self.hold)
-        limit = usual_norm(run, decision, "max_norm") if self.max_norm == "auto" else float(self.max_norm)
-        return arm(run, "norm", limit, self.hold)
+        if self.max_norm != "auto":
+            return arm(run, "norm", float(self.max_norm), self.hold)
+        lasting = self.hold == "run"
+        limit = usual_norm(run, decision, "max_norm", otherwise=math.inf if lasting else None)
+        return arm(run, "norm", limit, self.hold, auto=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample
 
+BRISK: Final = -2.5  # decades: an update of 0.3 % of the weights, which is neither slow nor wild
 _SILENT_FOR: Final = SILENCE_LENGTHS.index(8)  # samples in a row
 
 
@@ -32,6 +33,12 @@ def pace(sample: Sample) -> float:
     """Return the median over the layers of how far the last step moved their weights, relative to these."""
     known = sample.update_ratios[np.isfinite(sample.update_ratios)]
     return float(np.median(known)) if len(known) else math.nan
+
+
+def _stride(sample: Sample, _anatomy: Anatomy) -> float:
+    """Return the decades of the pace, up to that of a training that gets somewhere."""
+    speed = pace(sample)
+    return min(math.log10(max(speed, 1e-30)), BRISK) if speed == speed else math.nan  # noqa: PLR0124 - NaN
 
 
 def _flow(sample: Sample, _anatomy: Anatomy) -> float:
@@ -65,10 +72,12 @@ _FIGURES: Final[Mapping[str, Callable[[Sample, Anatomy], float]]] = {
     "vanishing_gradients": _flow,
     "dead_units": _alive,
     "saturation": _slope,
+    "plateau": _stride,
 }
 
 _CLEARLY: Final[Mapping[str, float]] = {
     "vanishing_gradients": 1.0,  # a decade
     "dead_units": 0.2,  # a fifth of all units
     "saturation": 0.2,  # of the largest slope
+    "plateau": 0.5,  # decades
 }

@@ -152,7 +152,7 @@ class Trials:
 
     def _longer(self, question: Question, arms: Sequence[Weighed]) -> Question | None:
         """Return the question whether the most promising undecided arm wins in twice the time, if it can be paid."""
-        steps = min(2 * question.steps, int(SHARE * self._left / 2))
+        steps = min(2 * question.steps, MOST_STEPS, int(self._left / 2))
         promising = [arm for arm in arms if arm.result == "undecided"]
         if not promising or steps <= question.steps:
             return None

@@ -28,7 +28,7 @@ ALIKE: Final = 0.03  # of the loss: winners that differ by less are alike
 MOST: Final = 0.25  # of the best lead: winners that lack less of it, and that the noise does not tell apart, are near
 FAST: Final = 0.03  # of a layer's weights at one step: a usual one is a thirtieth of that, a longer one cannot last
 TOLERABLE: Final = 0.1  # of the loss: what a remedy that heals the figure may cost for the moment
-FEWEST: Final = 3  # batches that a level is taken over
+FEWEST: Final = 4  # batches that a level is taken over
 
 Floats = npt.NDArray[np.float64]
 Result = Literal["won", "lost", "undecided", "refused"]
@@ -86,7 +86,7 @@ def winner(pathology: str, control: Branch, weighed: Sequence[Weighed]) -> Weigh
 def _near(control: Branch, won: Sequence[Weighed]) -> list[Weighed]:
     """Return the winners that the noise does not tell from the lowest, and that have most of its lead as well."""
     lowest = _lowest(won)
-    most = max(TOLERABLE, MOST * _lead(control, lowest.branch).share)
+    most = max(TOLERABLE, min(1.0, MOST * _lead(control, lowest.branch).share))
     return [w for w in won if w is lowest or _behind(w, lowest) <= most]
 
 
@@ -101,7 +101,7 @@ def _behind(one: Weighed, best: Weighed) -> float:
 
 
 def _tail(count: int) -> int:
-    return max(FEWEST, count // 3)
+    return max(FEWEST, 2 * count // 5)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,10 @@ def _lead(control: Branch, arm: Branch) -> _Lead:
     if control.score == control.score and arm.score == arm.score:
         scale = max(abs(control.score), abs(arm.score)) or 1.0
         return _Lead((control.score - arm.score) / scale, LEAST)
+    if not (math.isfinite(control.level) and math.isfinite(arm.level)):
+        return _Lead(math.inf if math.isfinite(arm.level) else -math.inf, 0.0)
     count = min(len(control.losses), len(arm.losses))
-    tail = slice(count - _tail(count), count)
+    tail = slice(max(0, count - _tail(count)), count)
     one, other = np.asarray(control.losses[tail], np.float64), np.asarray(arm.losses[tail], np.float64)
     with np.errstate(all="ignore"):
         if min(one.min(), other.min()) > 0.0:  # a loss that explodes is noisy in all but its logarithm
@@ -179,6 +181,7 @@ def _slope(values: Floats) -> tuple[float, float]:
 
 
 _NAMES: Final = {
+    "plateau": "decades of update per weight",
     "vanishing_gradients": "decades from the strongest gradient to the weakest",
     "dead_units": "share of units alive",
     "saturation": "slope left",

@@ -110,6 +110,14 @@ def test_a_policy_that_does_not_ask_for_it_reads_nothing() -> None:
     assert not any("learned order" in note for note in report.notes)
 
 
+def test_an_illness_that_came_back_was_not_cured() -> None:
+    with illness("odd", lambda now: now.tick in (LATE, LATE + 60)), remedy("better", better):
+        rules = policy({"odd": [{"better": {"budget": 2}}]}, verify={"probation": 20, "trials": False})
+        overconfident().supervised(batches(120), policy=rules, run_dir="runs/first")
+        assert [line["status"] for line in journal("verdict", "runs/first")] == ["resolved", "resolved"]
+        assert table_of()[0] == {"odd": {CAUSE: {"better": {"persisted": 1, "resolved": 1}}}}
+
+
 def test_torn_foreign_and_strange_journals_are_left_out_and_named() -> None:
     train("good", "policy")
     good = Path("runs/good/journal.jsonl").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ def test_the_identity_path_is_clean_around_functional_activations() -> None:
     model, h = run.model, torch.sigmoid(run.module("first")(x()))
     assert isinstance(model, Loop)
     for layer in model.layers:
-        h = h + 0.5 * torch.sigmoid(layer(h))
+        h = h + 0.25 * torch.sigmoid(layer(h))
     assert torch.equal(model(x()), model.head(h))
 
 
@@ -50,8 +50,8 @@ def test_around_layer_norm_and_activation_module_as_one() -> None:
     model, scale = run.model.eval(), 0.5**0.5
     assert isinstance(model, nn.Sequential)
     h = model[2](model[1](model[0](x())))
-    h = h + scale * F.relu(model[3](h))
-    h = h + scale * F.relu(model[6](model[5](h)))
+    h = h + 0.5 * F.relu(model[3](h))
+    h = h + 0.5 * F.relu(model[6](model[5](h)))
     assert torch.allclose(model(x()), model[9](model[8](h)), atol=1e-6)
 
 

@@ -47,7 +47,13 @@ def test_saturation_is_that_of_the_worst_site() -> None:
     assert figure("saturation", BLANK, ANATOMY) == 1.0
 
 
-@pytest.mark.parametrize("pathology", ["plateau", "exploding_gradients", "non_finite", "unstable_training"])
+def test_a_plateau_is_told_by_the_length_of_steps_up_to_a_brisk_one() -> None:
+    slow = replace(BLANK, weight_norms=full(1.0, 5), update_norms=full(1e-6, 5))
+    assert figure("plateau", slow, ANATOMY) == pytest.approx(-6.0, abs=1e-3)
+    assert figure("plateau", replace(slow, update_norms=full(0.1, 5)), ANATOMY) == -2.5
+
+
+@pytest.mark.parametrize("pathology", ["exploding_gradients", "non_finite", "unstable_training"])
 def test_where_the_loss_says_it_all_there_is_no_figure(pathology: str) -> None:
     assert math.isnan(figure(pathology, BLANK, ANATOMY))
     assert not healed(pathology, 0.0, 100.0)

@@ -71,7 +71,7 @@ def test_a_fall_that_is_all_noise_predicts_nothing() -> None:
 def test_a_healed_figure_wins_where_the_loss_cannot_move_yet() -> None:
     sick, healed = course(2.3, 2.3, -1, figure=-9.0), course(2.31, 2.31, figure=-0.5)
     assert results(sick, healed, pathology="vanishing_gradients") == ["won"]
-    assert results(sick, healed, pathology="plateau") != ["won"]
+    assert results(sick, healed, pathology="unstable_training") != ["won"]
 
 
 def test_a_healed_figure_does_not_make_up_for_what_was_learned() -> None:
