@@ -17,7 +17,7 @@ from supervisor.journal import Tape
 from supervisor.policy import Policy
 from supervisor.policy.decide import contenders
 from supervisor.policy.ledger import Ledger
-from supervisor.records import WITHIN_THE_TICK, Decision
+from supervisor.records import RUINED_STATE, WITHIN_THE_TICK, Decision
 from supervisor.run import TrainingRun
 from supervisor.verification.trials import Question, Trial, Trials
 
@@ -63,8 +63,10 @@ class Prover:
         rungs = contenders(self.policy, decisions[0].finding, self.ledger)
         question = self.trials.ask(rungs, self.policy.verify.probation)
         if question is None:
-            losses = [float(loss) for loss in shown.losses]
-            return self._unproven(decisions, rungs, lost=not max(losses) < initial_loss - LEARNED * abs(initial_loss))
+            worst = max(float(loss) for loss in shown.losses)
+            ruined = decisions[0].finding.evidence.get("origin") in RUINED_STATE
+            lost = ruined or not worst < initial_loss - LEARNED * abs(initial_loss)
+            return self._unproven(decisions, rungs, lost=lost)
         trial = self._hold(self.trials, question, shown)
         if trial is None:
             self.tape.note(f"no trials in this run: {self.trials.off}")
@@ -98,7 +100,8 @@ class Prover:
     def _hold(self, trials: Trials, question: Question, shown: Shown) -> Trial | None:
         """Journal what is asked, hold the trial, and journal what came of it."""
         arms = [[f"{d.remedy} {dict(d.params)}" if d.params else d.remedy for d in rung] for rung in question.rungs]
-        asked = {"id": question.id, "phase": "began", "pathology": question.pathology, "arms": arms}
+        cause = question.rungs[0][0].finding.cause
+        asked = {"id": question.id, "phase": "began", "pathology": question.pathology, "cause": cause, "arms": arms}
         self.tape.line("trial", asked)
         there = self.guard.put_back()  # branches start from the buffers as they were before this tick
         try:

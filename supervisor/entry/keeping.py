@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from supervisor.checkpoints import Ring
+import torch
+
+from supervisor.checkpoints import Checkpoint, Ring, capture, named, restore
 from supervisor.checkpoints.store import Store
 from supervisor.journal import Tape
 from supervisor.run import TrainingRun
@@ -35,7 +37,7 @@ class Keeping:
 
     def save(self) -> Path | None:
         """Save the newest good state, unless it is on disk already; return the file, None where there is none."""
-        good = max(self.ring.good, key=lambda state: state.tick, default=None) if self.ring is not None else None
+        good = self._good()
         if good is None or good.tick <= self._saved_tick:
             return None
         saved = Store(self.tape.run_dir / FOLDER).save(self.run, good)
@@ -47,8 +49,22 @@ class Keeping:
         self._saved_tick = good.tick
         return saved.path
 
-    def at_the_end(self) -> None:
-        """Save, and tell the reader where the last good state lies."""
-        path = self.save()
+    def at_the_end(self) -> str:
+        """Save, and leave no ruin behind; return what the reader should know of it, or nothing."""
+        path, good, told = self.save(), self._good(), ""
         if path is not None:
-            self.tape.note(f"the last good state, of tick {self._saved_tick}, is in {path}")
+            told = f"the last good state, of tick {self._saved_tick}, is in {path}"
+        if good is not None and any(not _finite(value) for _, value in named(self.run, capture(self.run))):
+            restore(self.run, good)
+            told = f"{told}; model and optimizer were not finite, and are left as they were at tick {good.tick}"
+        if told:
+            self.tape.note(told.removeprefix("; "))
+        return told.removeprefix("; ")
+
+    def _good(self) -> Checkpoint | None:
+        return max(self.ring.good, key=lambda state: state.tick, default=None) if self.ring is not None else None
+
+
+def _finite(value: object) -> bool:
+    floats = isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
+    return bool(value.isfinite().all()) if floats else True  # type: ignore[attr-defined]

@@ -168,8 +168,8 @@ class Session:
             self.supervisor.verify(self.last, over=True)
             if lost := self._lost_ground():
                 self.tape.note(lost)
-            if status != "completed":
-                self.keeping.at_the_end()
+            if status != "completed" and (kept := self.keeping.at_the_end()):
+                reason = f"{reason}; {kept}"
         report = self._report(status, reason)
         if self.tape.opened:
             self.tape.line("end", {k: v for k, v in report.to_dict().items() if k not in _TOLD_BEFORE})

@@ -29,7 +29,8 @@ class Declared:
 
 
 SECTIONS: Final[Mapping[str, type]] = {"context": Declared, "observe": Observe, "verify": Verify, "limits": Limits}
-KEYS: Final = ("name", "description", "extends", "detect", "respond", "order", "forbid", *SECTIONS)
+MORE: Final = "+respond"
+KEYS: Final = ("name", "description", "extends", "detect", "respond", MORE, "order", "forbid", *SECTIONS)
 ORDERS: Final[tuple[Order, ...]] = typing.get_args(Order)
 LONGEST_LINE: Final = 200  # characters of a name or description
 
@@ -43,6 +44,7 @@ class Part:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     detect: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     respond: dict[str, tuple[Rung, ...]] = field(default_factory=dict)
+    more: dict[str, tuple[Rung, ...]] = field(default_factory=dict)  # before those that are inherited
     order: Order | None = None
     forbid: frozenset[str] = frozenset()
 
@@ -65,7 +67,8 @@ class _Check:
             description=self._line("description"),
             sections={name: self._section(name, cls) for name, cls in SECTIONS.items()},
             detect=self._detect(),
-            respond=self._respond(),
+            respond=self._ladders("respond"),
+            more=self._more(),
             order=self._order(),
             forbid=self._forbid(),
         )
@@ -118,9 +121,21 @@ class _Check:
         self.document.complain(path, f"expected a mapping of thresholds, or null (switched off), found {found(value)}")
         return None
 
-    def _respond(self) -> dict[str, tuple[Rung, ...]]:
+    def _ladders(self, key: str) -> dict[str, tuple[Rung, ...]]:
         document, words = self.document, self.vocabulary
-        return {name: ladder(document, ("respond", name), value, words) for name, value in self._known("respond")}
+        return {name: ladder(document, (key, name), value, words) for name, value in self._known(key)}
+
+    def _more(self) -> dict[str, tuple[Rung, ...]]:
+        """Return the rungs to put before inherited ones; complain where none can be inherited."""
+        document = self.document
+        if document.data.get(MORE) is not None and document.data.get("extends") is None:
+            document.complain((MORE,), f"{MORE} adds to ladders that are inherited, and nothing is: add `extends`")
+        replaced = document.data.get("respond")
+        added = self._ladders(MORE)
+        for name in added:
+            if isinstance(replaced, dict) and name in replaced:
+                document.complain((MORE, name), "`respond` replaces this ladder in the same file: write its rungs there")
+        return added
 
     def _known(self, key: str) -> list[tuple[str, Any]]:
         """Return the entries of a section whose keys are pathologies that can be detected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def _parent(document: Document, file: Path | None) -> Path | None:
 def merge(parts: Sequence[Part]) -> Policy:
     """Return the policy of `parts`, the root first, the file itself last.
 
-    Thresholds and sections are inherited key by key, ladders pathology by pathology; what is forbidden stays so.
+    Thresholds and sections are inherited key by key, ladders pathology by pathology, with the rungs of `+respond`
+    before them, so that the special case has its turn before the general one; what is forbidden stays so.
     """
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     detect: dict[str, dict[str, Any] | None] = {}
@@ -72,6 +74,7 @@ def merge(parts: Sequence[Part]) -> Policy:
         for name, thresholds in part.detect.items():
             detect[name] = None if thresholds is None else {**(detect.get(name) or {}), **thresholds}
         respond |= part.respond
+        respond |= {name: (*rungs, *respond.get(name, ())) for name, rungs in part.more.items()}
     return Policy(
         name=parts[-1].name,
         description=parts[-1].description,
@@ -84,3 +87,20 @@ def merge(parts: Sequence[Part]) -> Policy:
         order=next((part.order for part in reversed(parts) if part.order is not None), "policy"),
         forbid=frozenset().union(*(part.forbid for part in parts)),
     )
+
+
+def as_part(policy: Policy) -> Part:
+    """Return all that a policy states, for others to overlay it."""
+    return Part(
+        name=policy.name,
+        description=policy.description,
+        sections={name: _stated(getattr(policy, name)) for name in SECTIONS},
+        detect={name: None if values is None else dict(values) for name, values in policy.detect.items()},
+        respond=dict(policy.respond),
+        order=policy.order,
+        forbid=policy.forbid,
+    )
+
+
+def _stated(section: Any) -> dict[str, Any]:  # noqa: ANN401 - a section's dataclass
+    return {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}

@@ -113,6 +113,8 @@ class Ledger:
             return
         if any(decision.remedy == "skip_step" for decision in decisions):
             self.skips_in_a_row += 1
+        if all(decision.remedy == "stop" for decision in decisions):
+            return  # there is nothing to wait for
         if incident.probation is not None:
             return  # a skip beside a rung that waits for its verdict already
         incident.probation = Probation(tuple(decisions), decisions[0].tick, *loss)

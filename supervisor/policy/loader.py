@@ -11,7 +11,7 @@ from supervisor.errors import PolicyError, UsageError
 from supervisor.policy.check import Part, check, context
 from supervisor.policy.context import KINDS
 from supervisor.policy.document import Document, KeyPath, read, read_file
-from supervisor.policy.extends import lineage, merge
+from supervisor.policy.extends import as_part, lineage, merge
 from supervisor.policy.fields import found
 from supervisor.policy.model import Policy
 from supervisor.policy.nodes import MAX_DEPTH
@@ -19,7 +19,7 @@ from supervisor.policy.shipped import locate, shipped, shipped_text
 from supervisor.policy.vocabulary import Vocabulary
 from supervisor.policy.writer import to_dict, to_yaml
 
-__all__ = ["from_dict", "in_context", "load", "loads", "shipped", "shipped_text", "to_dict", "to_yaml"]
+__all__ = ["changed", "from_dict", "in_context", "load", "loads", "shipped", "shipped_text", "to_dict", "to_yaml"]
 
 _ALL: Final = Vocabulary()
 _WORDS: Final = ", ".join(map(repr, KINDS))
@@ -61,6 +61,25 @@ def in_context(policy: Policy, given: Any) -> Policy:  # noqa: ANN401 - whatever
     if document.problems:
         raise UsageError("\n".join(problem.removeprefix(": ") for problem in document.problems))
     return replace(policy, context=replace(policy.context, **stated))
+
+
+def changed(policy: Policy, changes: Mapping[str, Any], vocabulary: Vocabulary = _ALL) -> Policy:
+    """Return what a file with `changes` would be that extends `policy`; name and description stay unless given.
+
+    Raises PolicyError with every problem of `changes`.
+    """
+    document = Document("with_")
+    document.data = _plain(changes, (), document)
+    if "extends" in document.data:
+        document.complain(("extends",), "a policy that is loaded extends nothing more: load the other one, and change it")
+    document.data["extends"] = policy.name
+    own = check(document, vocabulary)
+    if document.problems:
+        raise PolicyError(*document.problems)
+    own.name, own.description = own.name or policy.name, own.description or policy.description
+    made = merge([as_part(policy), own])
+    learned = {name: turns for name, turns in policy.learned.items() if made.respond[name] == policy.respond[name]}
+    return replace(made, learned=learned)
 
 
 def _resolve(document: Document, file: Path | None, vocabulary: Vocabulary) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,20 @@ class Policy:
         from supervisor.policy.loader import in_context  # noqa: PLC0415
 
         return in_context(self, context)
+
+    def with_(self, **changes: Any) -> Policy:  # noqa: ANN401 - what a file could hold
+        """Return a policy that extends this one: `with_(verify={"trials": False}, forbid=["insert_norm"])`.
+
+        Raises PolicyError with every problem of `changes`, which are checked as a file is.
+        """
+        from supervisor.policy.loader import changed  # noqa: PLC0415
+
+        return changed(self, changes)
+
+    @property
+    def hash(self) -> str:
+        """What tells this policy from every other: the first 16 hexadecimal digits of its YAML's SHA-256."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:16]
 
     def to_yaml(self) -> str:
         """Return the resolved policy as YAML that loads to an equal policy."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from supervisor.policy import shipped
-from supervisor.policy.check import LONGEST_LINE, ORDERS, SECTIONS
+from supervisor.policy.check import LONGEST_LINE, MORE, ORDERS, SECTIONS
 from supervisor.policy.fields import parameters_of
 from supervisor.policy.ladder import RungKeys
 from supervisor.policy.vocabulary import REMEDY_NAMES, Vocabulary
@@ -35,6 +35,10 @@ def json_schema(vocabulary: Vocabulary | None = None) -> Schema:
             "extends": {"type": "string", "description": f"{', '.join(shipped.names())}, or a relative path"},
             "detect": _object({name: _or_null(_fields(cls)) for name, cls in detectors.items()}),
             "respond": _object(dict.fromkeys(detectors, _LADDER)),
+            MORE: {
+                **_object(dict.fromkeys(detectors, _LADDER)),
+                "description": "rungs to put before those of the policy that this one extends",
+            },
             "order": {"enum": list(ORDERS), "description": "of the rungs; learned: as earlier runs suggest"},
             **{name: _or_null(_fields(cls)) for name, cls in SECTIONS.items()},
             "forbid": {"type": "array", "items": {"enum": sorted({*REMEDY_NAMES, *remedies})}},

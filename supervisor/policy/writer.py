@@ -15,12 +15,12 @@ _NEW: Final[dict[Any, Any]] = CoreResolver.yaml_implicit_resolvers
 _OLD: Final[dict[Any, Any]] = yaml.SafeDumper.yaml_implicit_resolvers  # YAML 1.1: `on` is true, `1:30` is 90
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """Quotes a word that any YAML reader, old or new, would take for something else."""
 
 
-_Dumper.yaml_implicit_resolvers = {first: [*_NEW.get(first, []), *_OLD.get(first, [])] for first in {*_NEW, *_OLD}}
-_Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
+Dumper.yaml_implicit_resolvers = {first: [*_NEW.get(first, []), *_OLD.get(first, [])] for first in {*_NEW, *_OLD}}
+Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
 
 
 def to_dict(policy: Policy) -> dict[str, Any]:
@@ -64,5 +64,5 @@ def _keys(rung: Rung) -> dict[str, Any]:
 def to_yaml(policy: Policy) -> str:
     """Return the policy as YAML."""
     return yaml.dump(
-        to_dict(policy), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+        to_dict(policy), Dumper=Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
     )

@@ -41,8 +41,9 @@ class AddResidual:
 
     A block is the innermost module of up to four layers; elsewhere a layer with the activation behind it, or a layer
     alone where none follows. With n blocks s is 1 / sqrt(n), so that the sum stays of the size of x (Hayou et al.,
-    2021); behind an activation it is 1 / n, because what rectifiers return is of one sign and adds up. Spared are outputs, gates, what runs several times a pass, and whatever has a way around it already. Refused
-    where this tick's batch cannot be run again, or no block fits. Adds no parameters and no keys.
+    2021); behind an activation it is 1 / n, because what rectifiers return is of one sign and adds up. Spared are
+    outputs, gates, what runs several times a pass, and whatever has a way around it already. Refused where this tick's
+    batch cannot be run again, or no block fits. Adds no parameters and no keys.
     """
 
     def apply(self, run: TrainingRun, decision: Decision) -> Effect:  # noqa: ARG002 - the protocol's signature

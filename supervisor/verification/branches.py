@@ -79,23 +79,24 @@ class Branches:
         self.run.clock.tick = tick
         restore(self.run, here)
 
-    def repeats(self, here: Checkpoint, batches: list[Any], losses: Sequence[float]) -> str:
-        """Return why this tick's batch cannot be re-run, or nothing where two passes agree bit for bit.
+    def repeats(self, here: Checkpoint, batches: list[Any], losses: Sequence[float]) -> tuple[str, bool]:
+        """Return why a batch cannot be re-run, or nothing, and whether that could be told: NaN is like any other NaN.
 
-        A pass that draws no random numbers must also give the `losses` that the tick itself had; () leaves that out.
+        Two passes have to agree bit for bit. One that draws no random numbers must also give the `losses` that the tick
+        itself had; () leaves that out.
         """
-        self._back(here, self.run.clock.tick)
-        before = torch.get_rng_state()
+        tick, before = self.run.clock.tick, torch.get_rng_state()
+        self._back(here, tick)
         first = self._losses(batches)
         drawn = self.run.device.type != "cpu" or not torch.equal(before, torch.get_rng_state())
-        self._back(here, self.run.clock.tick)
+        self._back(here, tick)
         second = self._losses(batches)
-        self._back(here, self.run.clock.tick)
+        self._back(here, tick)
         if not _same(first, second):
-            return f"the same batch gave {first[0]!r}, then {second[0]!r}: train_fn has side effects"
+            return f"the same batch gave {first[0]!r}, then {second[0]!r}: train_fn has side effects", True
         if losses and not (drawn or _same(first, losses)):
-            return f"the batch gave {losses[0]!r} in its tick, and {first[0]!r} again: train_fn has side effects"
-        return ""
+            return f"the batch gave {losses[0]!r} in its tick, and {first[0]!r} again: train_fn has side effects", True
+        return "", all(map(math.isfinite, first))
 
     def _losses(self, batches: list[Any]) -> list[float]:
         self.passes += 1

@@ -14,14 +14,13 @@ import numpy as np
 
 from supervisor.records import SILENCE_LENGTHS, Anatomy, FloatArray, Sample
 
-BRISK: Final = -2.5  # decades: an update of 0.3 % of the weights, which is neither slow nor wild
 _SILENT_FOR: Final = SILENCE_LENGTHS.index(8)  # samples in a row
 
 
 def figure(pathology: str, sample: Sample, anatomy: Anatomy) -> float:
     """Return how well a network is, as far as `pathology` goes; NaN where there is no such figure."""
     known = _FIGURES.get(pathology)
-    return math.nan if known is None else known(sample, anatomy)
+    return math.nan if known is None else min(known(sample, anatomy), _WELL[pathology])
 
 
 def healed(pathology: str, before: float, after: float) -> bool:
@@ -36,9 +35,9 @@ def pace(sample: Sample) -> float:
 
 
 def _stride(sample: Sample, _anatomy: Anatomy) -> float:
-    """Return the decades of the pace, up to that of a training that gets somewhere."""
+    """Return the decades of the pace."""
     speed = pace(sample)
-    return min(math.log10(max(speed, 1e-30)), BRISK) if speed == speed else math.nan  # noqa: PLR0124 - NaN
+    return math.log10(max(speed, 1e-30)) if speed == speed else math.nan  # noqa: PLR0124 - NaN
 
 
 def _flow(sample: Sample, _anatomy: Anatomy) -> float:
@@ -74,6 +73,14 @@ _FIGURES: Final[Mapping[str, Callable[[Sample, Anatomy], float]]] = {
     "saturation": _slope,
     "plateau": _stride,
 }
+
+_WELL: Final[Mapping[str, float]] = {
+    "vanishing_gradients": -2.0,  # decades that a healthy network may lose
+    "dead_units": 0.8,  # of the units: a healthy layer of rectifiers may leave the others silent for some batches
+    "saturation": 0.5,  # of the largest slope
+    "plateau": -2.5,  # decades: an update of 0.3 % of the weights, which is neither slow nor wild
+}
+"""What is well: no better figure makes a network any healthier."""
 
 _CLEARLY: Final[Mapping[str, float]] = {
     "vanishing_gradients": 1.0,  # a decade

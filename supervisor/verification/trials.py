@@ -139,8 +139,7 @@ class Trials:
         if not self._checked:
             ill = not all(map(math.isfinite, losses))
             group = self.recent.usable(1)[0] if ill else batches
-            self.off = self.branches.repeats(here, group, () if ill else losses)
-            self._checked = True
+            self.off, self._checked = self.branches.repeats(here, group, () if ill else losses)
         return not self.off
 
     def _round(self, here: Checkpoint, question: Question) -> tuple[Branch, list[Weighed]]:

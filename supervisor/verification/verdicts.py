@@ -62,7 +62,8 @@ def _final(incident: Incident, trial: Probation, now: Snapshot, past: Past, leng
     level = past.level(max(4, length // 4))
     limit = trial.loss_before + max(3.0 * trial.loss_noise, 0.2 * abs(trial.loss_before))
     figures = {"loss": level, "loss_before": trial.loss_before, "loss_limit": limit, "last_seen": incident.last_seen}
-    if math.isfinite(limit) and not level <= limit:
+    skip = trial.remedies == {"skip_step"}  # leaves the course as it was: what else ails the loss is not its doing
+    if not skip and math.isfinite(limit) and not level <= limit:
         upset = incident.finding.pathology in UPSETTING  # its state before was ill: nothing to go back to
         reason = f"loss {level:.4g} has not come back to {trial.loss_before:.4g}, what was usual before"
         return _verdict(trial, now, "persisted" if upset else "worsened", reason, figures)

@@ -27,6 +27,7 @@ LEAST: Final = 0.01  # of the loss: a smaller lead is none, however certain
 ALIKE: Final = 0.03  # of the loss: winners that differ by less are alike
 MOST: Final = 0.25  # of the best lead: winners that lack less of it, and that the noise does not tell apart, are near
 FAST: Final = 0.03  # of a layer's weights at one step: a usual one is a thirtieth of that, a longer one cannot last
+AHEAD: Final = 2  # lengths of a branch: nobody can tell what comes later
 TOLERABLE: Final = 0.1  # of the loss: what a remedy that heals the figure may cost for the moment
 FEWEST: Final = 4  # batches that a level is taken over
 
@@ -167,7 +168,7 @@ def _overtakes(control: Branch, arm: Branch, probation: int) -> int | None:
     if not certain > 0.0:
         return None
     when = math.ceil(max(0.0, arm.level - control.level) / (0.5 * certain))
-    return when if when <= probation else None
+    return when if when <= min(probation, AHEAD * count) else None
 
 
 def _slope(values: Floats) -> tuple[float, float]:

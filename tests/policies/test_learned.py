@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.policy import Policy, Rung, Treatment
 from supervisor.policy.learned import WEIGHTS, Counts, reordered, signature, tell
+from supervisor.policy.loader import loads
 from tests.policies.running import LADDER, Run, finding, policy, rung
 
 CAUSE = finding().cause
@@ -96,6 +98,15 @@ def test_evidence_in_words_names_what_there_is() -> None:
     assert tell({}) == ""
     assert tell({"lost": 2, "undecided": 1}) == "won 0 of 3 trials in earlier runs"
     assert tell({"resolved": 1, "worsened": 1}) == "helped 1 of 2 times in earlier runs"
+
+
+def test_the_order_is_inherited_replaced_and_written_out() -> None:
+    Path("base.yaml").write_text("name: base\norder: learned\n", encoding="utf-8")
+    child = loads("name: child\nextends: ./base.yaml\n")
+    assert child.order == "learned"
+    assert loads("name: child\nextends: ./base.yaml\norder: policy\n").order == "policy"
+    assert loads(child.to_yaml()) == child
+    assert Policy.load("default").order == "policy"
 
 
 COUNTS = st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.integers(0, 1000))

@@ -47,7 +47,7 @@ def test_the_identity_path_is_clean_around_functional_activations() -> None:
 def test_around_layer_norm_and_activation_module_as_one() -> None:
     run = ill(images)
     AddResidual().apply(run, decision())
-    model, scale = run.model.eval(), 0.5**0.5
+    model = run.model.eval()
     assert isinstance(model, nn.Sequential)
     h = model[2](model[1](model[0](x())))
     h = h + 0.5 * F.relu(model[3](h))
