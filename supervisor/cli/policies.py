@@ -7,13 +7,14 @@ import sys
 
 import click
 
+from supervisor.cli.explaining import diff, explain, new
 from supervisor.cli.terminal import as_json_option, print_json, print_table
 from supervisor.errors import PolicyError
 
 
 @click.group()
 def policy() -> None:
-    """Look at policies and check them, without training.
+    """Look at policies, compare, check and begin them, without training.
 
     Example: supervise policy check mine.yaml
     """
@@ -89,3 +90,8 @@ def schema() -> None:
     from supervisor.policy.schema import json_schema
 
     print_json(json_schema())
+
+
+policy.add_command(explain)
+policy.add_command(diff)
+policy.add_command(new)

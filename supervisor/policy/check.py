@@ -134,7 +134,7 @@ class _Check:
         added = self._ladders(MORE)
         for name in added:
             if isinstance(replaced, dict) and name in replaced:
-                document.complain((MORE, name), "`respond` replaces this ladder in the same file: write its rungs there")
+                document.complain((MORE, name), "`respond` replaces this ladder here: write these rungs there")
         return added
 
     def _known(self, key: str) -> list[tuple[str, Any]]:

@@ -147,7 +147,7 @@ def _end(policy: Policy, ladder: tuple[Rung, ...]) -> str:
 def _remedy(name: str, vocabulary: Vocabulary) -> Remedy:
     remedy = vocabulary.remedies[name]
     defaults = {key: one.default for key, one in parameters_of(remedy).items() if one.default is not None}
-    return Remedy(name, _summary(remedy), ", ".join(f"{key} {wording.plain(v)}" for key, v in defaults.items()))
+    return Remedy(name, _summary(remedy), ", ".join(f"{key}={wording.plain(v)}" for key, v in defaults.items()))
 
 
 def _summary(cls: type) -> str:
@@ -156,23 +156,35 @@ def _summary(cls: type) -> str:
 
 def _rules(policy: Policy) -> Iterator[str]:
     verify, limits = policy.verify, policy.limits
-    yield "The most urgent finding is answered first, in the order above, one rung at a time; a rung that does not fit is passed over."
-    yield f"{verify.probation} ticks after a rung its verdict falls: what made it worse is taken back, what did not help is not repeated."
-    if verify.trials:
-        share = f"{verify.trial_budget:.0%}" if verify.trial_budget >= 0.01 else f"{verify.trial_budget:.2%}"
-        yield (
-            "Trial: the rung and those behind it run for a few steps from the same state on the same batches as doing nothing, "
-            f"and only a winner is kept. All trials may take {share} of the run's passes. Where none can be held, the verdict alone tells."
-        )
-    else:
-        yield "No trials: a rung is carried out at once, and its verdict alone tells whether it stays."
-    yield f"At most {limits.interventions} rungs in a run, skips and clips not counted; {limits.cooldown} ticks of rest after a verdict."
-    if any("skip_step" in rung.remedies for rung in policy.respond.get("non_finite", ())) and "skip_step" not in policy.forbid:
-        yield (
-            "A non-finite step is never taken. Where the batch is to blame it is skipped as often as it comes, "
-            f"up to {limits.consecutive_skips} in a row; where the state is ruined, skipping is passed over."
-        )
+    yield (
+        "The most urgent finding is answered first, in the order above, one rung at a time. A rung is passed over "
+        "where its conditions do not hold, where it is used up, and where it failed before."
+    )
+    yield (
+        f"A rung's verdict falls after {verify.probation} ticks, or as soon as it is clear: what made things worse "
+        "is taken back. Then the next rung has its turn, and what helped comes first when the illness returns."
+    )
+    yield _trials(policy)
+    yield (
+        f"At most {limits.interventions} rungs in a run, skips and clips not counted, "
+        f"and {limits.cooldown} ticks of rest after a verdict unless the training is upset."
+    )
+    skips = any("skip_step" in rung.remedies for rung in policy.respond.get("non_finite", ()))
+    if skips and "skip_step" not in policy.forbid:
+        stop = "" if "stop" in policy.forbid else f"; {limits.consecutive_skips} in a row stop the training"
+        yield f"A non-finite step is never taken. Bad data is skipped as often as it comes{stop}."
     if policy.order == "learned":
-        yield "The rungs between the skips and clips above and a stop or advice may change places, as earlier runs of this project suggest."
+        yield "Rungs may change places as earlier runs suggest; skips, clips, a stop and advice keep theirs."
     if policy.forbid:
         yield f"Forbidden, wherever a ladder names them: {', '.join(sorted(policy.forbid))}."
+
+
+def _trials(policy: Policy) -> str:
+    if not policy.verify.trials:
+        return "No trials: a rung is carried out at once, and its verdict alone tells whether it was right."
+    return (
+        "A rung with a trial is carried out only if it wins: it and those behind it run for some steps from the same "
+        "state on the same batches as doing nothing. All trials may take "
+        f"{policy.verify.trial_budget * 100:g} % of the run's passes. Where none can be held, the rung is carried out, "
+        "and its verdict tells whether it was right."
+    )

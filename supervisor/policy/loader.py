@@ -71,7 +71,7 @@ def changed(policy: Policy, changes: Mapping[str, Any], vocabulary: Vocabulary =
     document = Document("with_")
     document.data = _plain(changes, (), document)
     if "extends" in document.data:
-        document.complain(("extends",), "a policy that is loaded extends nothing more: load the other one, and change it")
+        document.complain(("extends",), "a loaded policy extends nothing more: load the other one, and change that")
     document.data["extends"] = policy.name
     own = check(document, vocabulary)
     if document.problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -29,9 +29,9 @@ def braced(value: Any) -> str:  # noqa: ANN401 - plain data
 
 
 def treatment(one: Treatment) -> str:
-    """Return `lower_lr (factor 0.1, min_lr 1e-06)`."""
-    params = ", ".join(f"{name} {plain(value)}" for name, value in one.params.items())
-    return f"{one.remedy} ({params})" if params else one.remedy
+    """Return `lower_lr(factor=0.1, min_lr=1e-06)`."""
+    params = ", ".join(f"{name}={plain(value)}" for name, value in one.params.items())
+    return f"{one.remedy}({params})" if params else one.remedy
 
 
 def doing(rung: Rung) -> str:
@@ -55,7 +55,7 @@ def when(conditions: When) -> str:
 
 def _conditions(conditions: When) -> Iterator[str]:
     if conditions.cause:
-        yield f"suspected cause: {' or '.join(conditions.cause)}"
+        yield f"cause: {either(conditions.cause)}"
     if conditions.where:
         yield f"in {conditions.where}"
     if conditions.after_step:
@@ -69,3 +69,8 @@ def _conditions(conditions: When) -> Iterator[str]:
 def times(budget: int) -> str:
     """Return how often, in words."""
     return {1: "once", 2: "twice"}.get(budget, f"{budget} times")
+
+
+def either(words: Sequence[str]) -> str:
+    """Return `one, two or three`."""
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)

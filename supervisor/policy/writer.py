@@ -31,7 +31,7 @@ def to_dict(policy: Policy) -> dict[str, Any]:
         **_context(policy.context),
         "observe": dataclasses.asdict(policy.observe),
         "detect": {name: None if values is None else dict(values) for name, values in policy.detect.items()},
-        "respond": {name: [_item(rung) for rung in ladder] for name, ladder in policy.respond.items()},
+        "respond": {name: [item(rung) for rung in ladder] for name, ladder in policy.respond.items()},
         "order": policy.order,
         "verify": dataclasses.asdict(policy.verify),
         "limits": dataclasses.asdict(policy.limits),
@@ -46,7 +46,8 @@ def _context(context: Context) -> dict[str, Any]:
     return {"context": stated} if stated else {}
 
 
-def _item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list
+def item(rung: Rung) -> Any:  # noqa: ANN401 - a word, a mapping or a list
+    """Return a rung as a ladder in a file would hold it."""
     items: list[Any] = []
     for treatment in rung.treatments:
         params = {**treatment.params, **({} if items else _keys(rung))}

@@ -31,6 +31,8 @@ AHEAD: Final = 2  # lengths of a branch: nobody can tell what comes later
 TOLERABLE: Final = 0.1  # of the loss: what a remedy that heals the figure may cost for the moment
 FEWEST: Final = 4  # batches that a level is taken over
 
+AT_ONCE: Final = frozenset({"plateau"})  # where the figure is only how fast it goes: it has to go somewhere, too
+
 Floats = npt.NDArray[np.float64]
 Result = Literal["won", "lost", "undecided", "refused"]
 
@@ -148,7 +150,8 @@ def _beside(pathology: str, control: Branch, arm: Branch, probation: int) -> Wei
         return Weighed(arm, "won", told)
     better = healed(pathology, control.figure, arm.figure)
     figures = f"{_NAMES.get(pathology, 'figure')} {arm.figure:.3g} against {control.figure:.3g}, " if better else ""
-    if better and lead.share >= -max(lead.noise, TOLERABLE):
+    tolerance = -LEAST if pathology in AT_ONCE else max(lead.noise, TOLERABLE)
+    if better and lead.share >= -tolerance:
         return Weighed(arm, "won", f"{figures}{told}")
     if (when := _overtakes(control, arm, probation)) is not None:
         return Weighed(arm, "won", f"{figures}{told}, and falling: overtakes it within {when} steps")

@@ -54,8 +54,8 @@ def test_surgeries_that_grow_the_model_or_run_the_batch_again_can_be_done(treatm
     assert math.isfinite(try_out(tiny.DEEP, treatment).score)
 
 
-def test_a_norm_cures_what_sigmoids_have_drawn_together() -> None:
-    assert share(tiny.DEEP, "insert_norm") >= 0.95
+def test_other_activations_and_a_norm_cure_what_sigmoids_have_drawn_together() -> None:
+    assert share(tiny.DEEP, "swap_activation relu + insert_norm") >= 0.95
 
 
 def test_a_rate_that_was_taken_down_too_soon_is_held_up() -> None:
@@ -89,8 +89,9 @@ def test_a_rollback_returns_to_the_state_before_the_onset_and_costs_its_ticks() 
 
 
 def test_treatments_are_tried_until_one_cures() -> None:
-    known = try_all(tiny.DEEP, ["raise_lr hold", "lower_lr 0.1", "insert_norm", "rollback"])
-    assert known == Known(("insert_norm",), ("raise_lr hold", "lower_lr 0.1", "insert_norm"))
+    both = "swap_activation relu + insert_norm"
+    known = try_all(tiny.DEEP, ["raise_lr hold", "lower_lr 0.1", both, "rollback"])
+    assert known == Known((both,), ("raise_lr hold", "lower_lr 0.1", both))
 
 
 def test_a_cured_case_is_noted_with_its_cure_and_another_with_what_was_tried() -> None:

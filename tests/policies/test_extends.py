@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from supervisor.errors import PolicyError
 from supervisor.policy import Limits, Policy
 from supervisor.policy.loader import load
+from supervisor.policy.model import Turn
 from supervisor.policy.vocabulary import Vocabulary
 
 BASE = """
@@ -79,3 +81,58 @@ def test_a_path_is_shown_as_the_user_gave_it(child: Policy, vocabulary: Vocabula
         with pytest.raises(PolicyError) as caught:
             load(given, vocabulary)
         assert str(caught.value) == f"{given}:2:1: respnd: unknown key 'respnd'. Did you mean 'respond'?"
+
+
+MORE = """
+name: more
+extends: inner/child.yaml
++respond:
+  dead_units: [clip_norm, lower_lr: {factor: [0.5, 0.2]}]
+  non_finite: [stop]
+"""
+
+
+def test_added_rungs_stand_before_the_inherited_ones_generation_by_generation(
+    child: Policy, vocabulary: Vocabulary,
+) -> None:  # fmt: skip
+    Path("more.yaml").write_text(MORE, encoding="utf-8")
+    more = load("more.yaml", vocabulary)
+    assert [str(rung) for rung in more.respond["dead_units"]] == ["clip_norm", "lower_lr", "lower_lr", "stop"]
+    assert [str(rung) for rung in more.respond["non_finite"]] == ["stop"]
+    assert more.respond["exploding_gradients"] == child.respond["exploding_gradients"]
+    text = "name: last\nextends: more.yaml\n+respond: {dead_units: [swap_activation]}\n"
+    Path("last.yaml").write_text(text, encoding="utf-8")
+    assert load("last.yaml", vocabulary).respond["dead_units"][1:] == more.respond["dead_units"]
+
+
+def test_a_policy_with_changes_is_what_a_file_that_extends_it_would_be() -> None:
+    default = Policy.load("default")
+    changed = default.with_(
+        verify={"trials": False}, forbid={"insert_norm"}, detect={"dead_units": None}, **{"+respond": {"plateau": ["stop"]}}
+    )
+    text = (
+        "name: default\nextends: default\nverify: {trials: false}\nforbid: [insert_norm]\n"
+        "detect: {dead_units: null}\n+respond: {plateau: [stop]}\n"
+    )
+    Path("file.yaml").write_text(text, encoding="utf-8")
+    assert changed == replace(Policy.load("file.yaml"), description=default.description)
+    assert default == Policy.load("default")
+    assert (default.with_(), default.with_().hash) == (default, default.hash)
+    assert changed.hash != default.hash
+
+
+def test_changes_are_checked_as_a_file_is_and_all_at_once() -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.load("default").with_(verify={"trails": False}, forbid=["inser_norm"], extends="rnn")
+    assert [problem.partition(": ")[2] for problem in caught.value.problems] == [
+        "extends: a loaded policy extends nothing more: load the other one, and change that",
+        "verify.trails: unknown key 'trails'. Did you mean 'trials'?",
+        "forbid[0]: unknown remedy 'inser_norm'. Did you mean 'insert_norm'?",
+    ]
+
+
+def test_what_earlier_runs_taught_of_a_ladder_goes_with_the_ladder() -> None:
+    turns = {"unknown": (Turn(1), Turn(0))}
+    learned = replace(Policy.load("default"), learned={"plateau": turns, "saturation": turns})
+    changed = learned.with_(respond={"plateau": ["advise"]})
+    assert changed.learned == {"saturation": turns}
