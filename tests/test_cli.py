@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from supervisor.cli import main
 from supervisor.journal import Journal
 from supervisor.policy import Policy
-from supervisor.policy.shipped import shipped_text
+from supervisor.policy.shipped import names, shipped_text
 from supervisor.recording.metrics import MetricsWriter
 from supervisor.records import Anatomy, Layer, Snapshot
 
@@ -24,6 +24,7 @@ BAD = "name: mine\nextends: default\nlimits: {cooldwn: 10}\n"
 COMPLAINT = "bad.yaml:3:10: limits.cooldwn: unknown key 'cooldwn'. Did you mean 'cooldown'?"
 COMMANDS = [
     *("policy", "policy list", "policy show", "policy check", "policy schema"),
+    *("policy explain", "policy diff", "policy new"),
     *("check", "diagnose", "clinic", "review", "tune"),
 ]
 
@@ -74,7 +75,7 @@ def test_help_and_the_list_import_nothing_heavy(args: list[str]) -> None:
 
 def test_policy_list_names_what_is_shipped() -> None:
     listed = json.loads(run("policy", "list", "--json").output)
-    assert [one["name"] for one in listed] == ["default", "observe", "reference"]
+    assert [one["name"] for one in listed] == names()
     assert all(one["name"] in run("policy", "list").output for one in listed)
 
 
@@ -105,6 +106,12 @@ def test_policy_check_tells_good_files_from_bad_ones() -> None:
     [
         (["policy", "show", "defualt"], 2, "Did you mean 'default'?"),
         (["policy", "show", "nowhere.yaml"], 2, "nowhere.yaml: cannot read the policy: No such file"),
+        (["policy", "explain", "trnasformer"], 2, "Did you mean 'transformer'?"),
+        (["policy", "diff", "default", "nowhere.yaml"], 2, "nowhere.yaml: cannot read the policy: No such file"),
+        (["policy", "new", "rnn"], 2, "Choose another name"),
+        (["policy", "new", "a/b"], 2, "expected a plain name, such as my-policy"),
+        (["policy", "new", "mine", "--extends", "caution"], 2, "Did you mean 'cautious'?"),
+        (["policy", "new", "mine", "--out", "no/mine.yaml"], 2, "there is no folder 'no'"),
         (["review"], 2, "no run under"),
         (["review", "."], 2, "no journal.jsonl in it"),
         (["policy", "check"], 2, "Missing argument"),

@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from supervisor.cli.explaining import diff, explain, new
+from supervisor.cli.explaining import diff, explain
+from supervisor.cli.starting import new
 from supervisor.cli.terminal import as_json_option, print_json, print_table
 from supervisor.errors import PolicyError
 

@@ -185,6 +185,6 @@ def _trials(policy: Policy) -> str:
     return (
         "A rung with a trial is carried out only if it wins: it and those behind it run for some steps from the same "
         "state on the same batches as doing nothing. All trials may take "
-        f"{policy.verify.trial_budget * 100:g} % of the run's passes. Where none can be held, the rung is carried out, "
-        "and its verdict tells whether it was right."
+        f"{policy.verify.trial_budget * 100:g} % of the run's passes; once they are spent, only a training that has "
+        "nothing to lose is acted upon. Where no trial can be held, the rung's verdict tells whether it was right."
     )

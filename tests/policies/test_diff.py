@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner, Result
+
+from supervisor.cli import main
 from supervisor.policy import Policy
 from supervisor.policy.compare import Difference, changed_rungs, differences
 from supervisor.policy.shipped import names
 
 DEFAULT = Policy.load("default")
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, ["policy", *args])
 
 
 @pytest.mark.parametrize("name", names())
@@ -56,3 +65,16 @@ def test_ladders_are_compared_rung_by_rung() -> None:
         ("+", "reinit_dead_units"),
         (" ", "advise"),
     ]
+
+
+def test_policy_diff_tells_what_differs_and_nothing_where_nothing_does() -> None:
+    Path("mine.yaml").write_text("name: mine\nextends: default\nlimits: {cooldown: 10}\n", encoding="utf-8")
+    result = run("diff", "default", "mine.yaml")
+    assert (result.exit_code, result.output.split()) == (
+        0,
+        ["key", "default", "mine.yaml", "limits.cooldown", "25", "10"],
+    )
+    assert run("diff", "default", "default").output == "default and default do the same\n"
+    facts = json.loads(run("diff", "default", "mine.yaml", "--json").output)
+    assert facts == [{"key": "limits.cooldown", "a": 25, "b": 10}]
+    assert "+ advise" not in run("diff", "default", "reference").output

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner, Result
 
+from supervisor.cli import main
 from supervisor.policy import Policy
 from supervisor.policy.explain import Answer, explain
 from supervisor.policy.shipped import names
@@ -19,7 +21,10 @@ MINE = {
     "respond": {
         "dead_units": [
             {"swap_activation": {"to": "leaky_relu"}},
-            [{"reinit_dead_units": {"budget": 2, "where": "encoder.*", "after_step": 10}}, {"lower_lr": {"factor": 0.3}}],
+            [
+                {"reinit_dead_units": {"budget": 2, "where": "encoder.*", "after_step": 10}},
+                {"lower_lr": {"factor": 0.3}},
+            ],
             {"clip_norm": {"cause": ["bad batch", "bad target"], "until_step": 90, "min_severity": 0.5}},
         ],
         "non_finite": ["skip_step", "stop"],
@@ -27,6 +32,10 @@ MINE = {
     "forbid": ["swap_activation"],
     "verify": {"probation": 33, "trial_budget": 0.02},
 }
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, ["policy", *args])
 
 
 def answer(policy: Policy, pathology: str) -> Answer:
@@ -68,7 +77,9 @@ def test_what_is_not_looked_for_is_told_with_the_reason() -> None:
     policy = Policy.from_dict(MINE)
     assert answer(policy, "saturation").off == "the policy switches it off"
     assert answer(policy, "plateau").off == "in context gan where the two are in balance, both losses stand"
-    assert {one.name: one.value for one in answer(policy, "exploding_gradients").thresholds if one.stated} == {"ratio": 100}
+    assert {one.name: one.value for one in answer(policy, "exploding_gradients").thresholds if one.stated} == {
+        "ratio": 100
+    }
 
 
 def test_where_a_ladder_ends_without_stop_or_advice_the_advice_behind_it_is_told() -> None:
@@ -86,6 +97,13 @@ def test_the_rules_for_all_ladders_name_the_policys_own_numbers() -> None:
 
 def test_an_outsiders_detector_is_explained_like_the_shipped_ones(vocabulary: Vocabulary) -> None:
     policy = Policy("bare")
-    assert [one.pathology for one in explain(policy, vocabulary).answers] == list(
-        sorted(vocabulary.detectors.names(), key=PATHOLOGIES.index)
-    )
+    told = [one.pathology for one in explain(policy, vocabulary).answers]
+    assert told == sorted(vocabulary.detectors.names(), key=PATHOLOGIES.index)
+
+
+def test_policy_explain_tells_each_ladder_with_its_trials_and_bounds() -> None:
+    told = run("explain", "default").output
+    assert all(word in told for word in ("exploding_gradients", "rollback + lower_lr(factor=0.1)", "first", "15 %"))
+    facts = json.loads(run("explain", "gan", "--json").output)
+    off = {one["pathology"] for one in facts["answers"] if one["off"]}
+    assert off == {"unstable_training", "plateau", "vanishing_gradients"}

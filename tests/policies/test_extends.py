@@ -108,7 +108,10 @@ def test_added_rungs_stand_before_the_inherited_ones_generation_by_generation(
 def test_a_policy_with_changes_is_what_a_file_that_extends_it_would_be() -> None:
     default = Policy.load("default")
     changed = default.with_(
-        verify={"trials": False}, forbid={"insert_norm"}, detect={"dead_units": None}, **{"+respond": {"plateau": ["stop"]}}
+        verify={"trials": False},
+        forbid={"insert_norm"},
+        detect={"dead_units": None},
+        **{"+respond": {"plateau": ["stop"]}},
     )
     text = (
         "name: default\nextends: default\nverify: {trials: false}\nforbid: [insert_norm]\n"

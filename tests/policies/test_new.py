@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from supervisor.cli import main
 from supervisor.policy import Policy
 from supervisor.policy.compare import differences
 from supervisor.policy.loader import loads
 from supervisor.policy.shipped import names
 from supervisor.policy.starting import starting_file
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, ["policy", *args])
 
 
 def uncommented(text: str) -> str:
@@ -46,3 +53,14 @@ def test_words_that_yaml_would_take_for_something_else_are_quoted() -> None:
     text = starting_file("1e3", "./on.yaml", Policy("parent").with_(context={"frozen": ["a, b", "on", "x: y"]}))
     assert loads(text).name == "1e3"
     assert loads(uncommented(text)).context.frozen == ("a, b", "on", "x: y")
+
+
+def test_policy_new_writes_a_file_that_loads_and_never_overwrites_one() -> None:
+    assert run("new", "mine", "--extends", "rnn").exit_code == 0
+    assert Policy.load("mine.yaml").respond == Policy.load("rnn").respond
+    again = run("new", "mine")
+    assert (again.exit_code, "mine.yaml: exists already" in again.stderr) == (2, True)
+    Path("inner").mkdir()
+    facts = json.loads(run("new", "other", "--extends", "mine.yaml", "--out", "inner/o.yaml", "--json").stdout)
+    assert facts == {"name": "other", "extends": "../mine.yaml", "file": "inner/o.yaml"}
+    assert run("diff", "mine.yaml", "inner/o.yaml").output == "mine.yaml and inner/o.yaml do the same\n"
