@@ -31,7 +31,12 @@ def test_a_policy_block_is_a_policy(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     policy = Policy.load(path)
     assert "swap_activation" not in policy.remedies
-    assert [str(rung) for rung in policy.respond["exploding_gradients"]] == ["clip_norm", "rollback + lower_lr", "rollback + lower_lr", "stop"]
+    assert [str(rung) for rung in policy.respond["exploding_gradients"]] == [
+        "clip_norm",
+        "rollback + lower_lr",
+        "rollback + lower_lr",
+        "stop",
+    ]
 
 
 def test_the_two_commands_and_every_picture_exist() -> None:

@@ -36,7 +36,7 @@ DIRECT: Final = {
 @DETECTORS.register("non_finite")
 @dataclass(frozen=True)
 class NonFinite:
-    """Not a threshold but a fact, so there is nothing to set."""
+    """NaN or Inf in loss, gradients or what is kept between ticks: a fact, with nothing to set."""
 
     def inspect(self, now: Snapshot, past: Past) -> Finding | None:
         """Return a finding if the loss, a gradient or (on sampled ticks) what is kept between ticks is NaN or Inf."""
