@@ -23,9 +23,7 @@ BOUNDS: Final[Mapping[type, Mapping[str, Any]]] = {
     Observe: {"activations_every": Annotated[int, Field(ge=1, description="ticks between activation samples")]},
     Verify: {
         "probation": Annotated[int, Field(ge=1, description="ticks between applying a rung and its verdict")],
-        "trials": Annotated[
-            bool, Field(description="whether a rung must first beat doing nothing")
-        ],
+        "trials": Annotated[bool, Field(description="whether a rung must first beat doing nothing")],
         "trial_steps": Annotated[
             Annotated[int, Field(ge=4)] | Literal["auto"], Field(description="steps of one branch of a trial")
         ],

@@ -81,7 +81,7 @@ def picture_of(told: Told) -> str:
 
 
 def _caption(told: Told, frame: Frame) -> str:
-    by = "the score of evaluate() at the end" if measure(told) == "score" else "the median of its last third"
+    by = "the score of evaluate() at the end" if measure(told) == "score" else "the median of its last batches"
     text = f"Loss of each arm, step by step{', logarithmic' if frame.log else ''}; an arm is judged by {by}."
     high = [(arm, [v for v in arm.branch.losses if frame.high < v < math.inf]) for arm in told.arms]
     beyond = ", ".join(f"{arm.label} reached {number(max(values))}" for arm, values in high if values)
