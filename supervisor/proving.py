@@ -85,7 +85,7 @@ class Prover:
         if not self.passes:
             return decisions
         if lost:
-            return self._most_promising(rungs, finding.pathology) or decisions
+            return self._most_promising(rungs, finding.pathology) or rungs[0]
         self.tape.note(f"{finding.pathology}: {decisions[0].remedy} is not tried, the budget for trials is spent")
         spent = [rung[0].rung for rung in rungs]
         self.ledger.note_trial(finding.pathology, finding.tick, None, spent, (), 2 * self.policy.verify.probation)

@@ -41,9 +41,13 @@ def decide(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple
 
 
 def contenders(policy: Policy, finding: Finding, ledger: Ledger) -> list[tuple[Decision, ...]]:
-    """Return the decisions of every rung that `finding` might now be answered with, up to stop and advice."""
+    """Return the decisions of every rung that `finding` might now be answered with, up to stop and advice.
+
+    Rungs that name its likeliest cause come first, because a trial may not be able to pay for all of them.
+    """
     chosen = itertools.takewhile(lambda choice: not choice[1].remedies <= _LAST, _choices(policy, finding, ledger))
-    return [_decisions(policy, finding, *choice, ledger) for choice in chosen]
+    apt = sorted(chosen, key=lambda choice: finding.cause not in choice[1].when.cause)
+    return [_decisions(policy, finding, *choice, ledger) for choice in apt]
 
 
 def guard(policy: Policy, findings: Sequence[Finding], ledger: Ledger) -> tuple[Decision, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
-from supervisor.policy.decide import decide, guard
-from supervisor.policy.model import Limits, Policy, Rung, Treatment, Verify
+from supervisor.diagnoses.causes import suspect
+from supervisor.policy.decide import contenders, decide, guard
+from supervisor.policy.model import Limits, Policy, Rung, Treatment, Verify, When
 from supervisor.records import plain
 from tests.diagnoses.shots import shot
 from tests.policies.running import LADDER, Run, finding, policy, rung
@@ -195,3 +197,19 @@ def test_the_reason_says_what_helped_before() -> None:
     assert run.see(finding("exploding_gradients", 5000))[0].reason.endswith(
         "(rung 1 of 3, which helped before in this run)"
     )
+
+
+def test_for_a_trial_the_rungs_that_name_the_likeliest_cause_come_first_and_keep_their_places() -> None:
+    """A trial may not be able to pay for all of them; stop and advice are no contenders."""
+    ladder = (
+        rung("rollback"),
+        Rung((Treatment("lower_lr"),), when=When(cause=("large learning rate",))),
+        Rung((Treatment("reinit_weights"),), when=When(cause=("poor initialization",))),
+        rung("advise"),
+    )
+    run = Run(policy("dead_units", *ladder))
+    ill = replace(finding(), cause="poor initialization", causes=(suspect("poor initialization", 0.9),))
+    both = replace(ill, causes=(*ill.causes, suspect("large learning rate", 0.8)))
+    for told, order in ((ill, [2, 0]), (both, [2, 0, 1])):
+        run.ledger.note_findings([told])
+        assert [rung[0].rung for rung in contenders(run.policy, told, run.ledger)] == order
