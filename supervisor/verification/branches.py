@@ -87,10 +87,13 @@ class Branches:
         """
         tick, before = self.run.clock.tick, torch.get_rng_state()
         self._back(here, tick)
-        first = self._losses(batches)
-        drawn = self.run.device.type != "cpu" or not torch.equal(before, torch.get_rng_state())
-        self._back(here, tick)
-        second = self._losses(batches)
+        try:
+            first = self._losses(batches)
+            drawn = self.run.device.type != "cpu" or not torch.equal(before, torch.get_rng_state())
+            self._back(here, tick)
+            second = self._losses(batches)
+        except Exception as error:  # noqa: BLE001 - a batch that can be used only once must not end the training
+            return f"a batch cannot be run again: {error!r}", True
         self._back(here, tick)
         if not _same(first, second):
             return f"the same batch gave {first[0]!r}, then {second[0]!r}: train_fn has side effects", True
@@ -104,22 +107,31 @@ class Branches:
 
     def refused(self, here: Checkpoint, decisions: Sequence[Decision]) -> Branch | None:
         """Return the branch of a rung that cannot be applied, with the reason; None where it can be."""
-        with self._taken_back(here):
-            why = self._apply(decisions)
+        try:
+            with self._taken_back(here):
+                why = self._apply(decisions)
+        except Exception as error:  # noqa: BLE001 - a remedy's fault must not end the user's training
+            why = f"it failed: {error!r}"
         return Branch(_name(decisions), decisions[0].rung, refused=why) if why else None
 
     def branch(
         self, here: Checkpoint, pathology: str, decisions: Sequence[Decision], groups: Sequence[list[Any]],
     ) -> Branch:  # fmt: skip
-        """Take one step on each of `groups` under the remedies of a rung; without `decisions`, doing nothing."""
-        rung = decisions[0].rung if decisions else -1
-        with self._taken_back(here):
-            if why := self._apply(decisions):
-                return Branch(_name(decisions), rung, refused=why)
-            losses, last = self._train(groups)
-            health = math.nan if last is None else figure(pathology, last, self.run.anatomy)
-            speed = math.nan if last is None else pace(last)
-            return Branch(_name(decisions), rung, tuple(losses), self._score(), health, speed)
+        """Take one step on each of `groups` under the remedies of a rung; without `decisions`, doing nothing.
+
+        What raises in it, the user's code on a changed model too, is taken back and told as a refusal.
+        """
+        name, rung = _name(decisions), decisions[0].rung if decisions else -1
+        try:
+            with self._taken_back(here):
+                if why := self._apply(decisions):
+                    return Branch(name, rung, refused=why)
+                losses, last = self._train(groups)
+                health = math.nan if last is None else figure(pathology, last, self.run.anatomy)
+                speed = math.nan if last is None else pace(last)
+                return Branch(name, rung, tuple(losses), self._score(), health, speed)
+        except Exception as error:  # noqa: BLE001 - it would not have happened without the trial
+            return Branch(name, rung, refused=f"it failed: {error!r}")
 
     @contextmanager
     def _taken_back(self, here: Checkpoint) -> Iterator[None]:

@@ -123,6 +123,9 @@ class Trials:
             if not question.rungs:
                 return _none_fits(question, pathology, refused)
             control, arms = self._round(here, question)
+            if control.refused:
+                self.off = f"doing nothing on recent batches {control.refused.removeprefix('it ')}"
+                return None
             arms += [Weighed(branch, "refused", branch.refused) for branch in refused]
             steps = question.steps
             if winner(pathology, control, arms) is None and (longer := self._longer(question, arms)) is not None:

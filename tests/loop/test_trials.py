@@ -15,7 +15,7 @@ from supervisor.remedies.base import Effect
 from supervisor.run import TrainingRun
 from tests.entry.optimizers import OPTIMIZERS, SCHEDULERS
 from tests.entry.trainings import Batch, Lab, batches, journal, lab, values
-from tests.entry.words import illness, policy, refuse, remedy, ruin
+from tests.entry.words import fail, illness, policy, refuse, remedy, ruin
 
 TRIALS = {"probation": 30, "trials": True, "trial_budget": 1.0}
 LATE = 20  # the tick of the one finding
@@ -158,6 +158,45 @@ def test_a_rung_that_is_refused_leaves_its_place_to_the_next() -> None:
     (trial,) = ended()
     assert [(arm["name"], arm["result"]) for arm in trial["arms"][1:]] == [("better", "won"), ("refuse", "refused")]
     assert [d.remedy for d in report.interventions] == ["better"]
+
+
+def test_a_remedy_that_breaks_in_a_trial_costs_nothing() -> None:
+    with remedy("fail", fail), remedy("better", better):
+        report = trying(overconfident(), "fail", "better")
+    (trial,) = ended()
+    assert [(arm["name"], arm["result"]) for arm in trial["arms"][1:]] == [("better", "won"), ("fail", "refused")]
+    assert (report.status, [d.remedy for d in report.interventions]) == ("completed", ["better"])
+
+
+def test_a_batch_that_can_be_used_only_once_switches_trials_off() -> None:
+    class Emptying(Lab):
+        def train_step(self, batch: Batch) -> Tensor:
+            held: list[Any] = batch  # type: ignore[assignment]
+            return super().train_step((held.pop(0), held.pop(0)))
+
+    training = lab()
+    with illness("odd", lambda now: now.tick == LATE), remedy("better", better):
+        rules = policy({"odd": ["better"]}, verify=TRIALS)
+        data = [list(batch) for batch in batches(60)]
+        report = Emptying(training.model, training.optimizers).supervised(data, policy=rules)  # type: ignore[arg-type]
+    assert (report.status, report.ticks) == ("completed", 60)
+    assert any("cannot be run again" in note for note in report.notes)
+
+
+def test_user_code_that_cannot_be_run_again_switches_trials_off() -> None:
+    class Fragile(Lab):
+        def train_step(self, batch: Batch) -> Tensor:
+            if in_trial() and self.calls > LATE + 2:
+                message = "only once a batch"
+                raise RuntimeError(message)
+            return super().train_step(batch)
+
+    training = lab()
+    with remedy("better", better):
+        report = trying(Fragile(training.model, training.optimizers), "better")
+    assert report.status == "completed"
+    assert any("only once a batch" in note for note in report.notes)
+    assert ended() == []
 
 
 def test_reflexes_and_a_stop_need_no_trial() -> None:
